@@ -1,0 +1,5 @@
+//! Curates the images a model may be trained on, trains LoRA adapters on exactly those, and proves which images
+//! trained which adapter.
+//!
+//! The rooms and the direction in which they may use each other stand in `ARCHITECTURE.md`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
