@@ -1,0 +1,119 @@
+//! The words that consent is spoken in, each with its one stable name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A word that is not one of those expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a {what} ({expected}), got `{found}`")]
+pub struct UnknownWord {
+    /// What kind of word it is.
+    pub what: &'static str,
+    /// The words there are.
+    pub expected: String,
+    /// The word that was given.
+    pub found: String,
+}
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident, $what:literal, { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The stable name that files, the registry and the command line hold.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)+ }
+            }
+
+            /// The value of this stable name, if there is one.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                Self::parse(word).ok_or_else(|| UnknownWord {
+                    what: $what,
+                    expected: Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", "),
+                    found: word.to_string(),
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// What a picture is to be used for, as in the CAWG training and data-mining assertion.
+    Purpose, "purpose", {
+        /// Training a model that does not make new works.
+        AiTraining = "ai_training",
+        /// Training a model that makes new works.
+        AiGenerativeTraining = "ai_generative_training",
+        /// Text and data mining.
+        DataMining = "data_mining",
+        /// Input to a model that is already trained.
+        AiInference = "ai_inference",
+    }
+}
+
+words! {
+    /// What the evidence says about a purpose, before any policy.
+    State, "state", {
+        /// Somebody who may say so allowed it.
+        Granted = "granted",
+        /// Somebody refused it.
+        Denied = "denied",
+        /// Allowed under conditions that are not known to be met.
+        Constrained = "constrained",
+        /// Nobody said anything that counts. A policy, not the code, says what that means.
+        Unspecified = "unspecified",
+    }
+}
+
+words! {
+    /// How far the origin of a statement is proven.
+    Authentication, "authentication", {
+        /// Nothing signs it, as in plain XMP.
+        None = "none",
+        /// It is signed, and the signature does not verify: never a grant.
+        Invalid = "invalid",
+        /// It is signed and the signature verifies.
+        Signed = "signed",
+        /// It is signed by a key on the user's trust list.
+        Trusted = "trusted",
+    }
+}
+
+words! {
+    /// What must be done, or left undone, when a picture under some licence is used; it follows the adapter.
+    Obligation, "obligation", {
+        /// Name the author.
+        Attribution = "attribution",
+        /// Share what is made from it under the same terms.
+        ShareAlike = "share_alike",
+        /// No commercial use.
+        NonCommercial = "non_commercial",
+        /// No changed versions.
+        NoDerivatives = "no_derivatives",
+        /// Keep the notice of the licence with it.
+        Notice = "notice",
+    }
+}
