@@ -6,3 +6,6 @@
 
 pub mod consent;
 pub mod digest;
+pub mod fingerprint;
+pub mod pixels;
+pub mod signals;
