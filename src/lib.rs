@@ -4,6 +4,7 @@
 //! The rooms and the direction in which they may use each other stand in `ARCHITECTURE.md`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapter;
 pub mod consent;
 pub mod digest;
 pub mod fingerprint;
