@@ -8,5 +8,6 @@ pub mod adapter;
 pub mod consent;
 pub mod digest;
 pub mod fingerprint;
+pub mod model;
 pub mod pixels;
 pub mod signals;

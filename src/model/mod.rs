@@ -1,0 +1,6 @@
+//! Stable Diffusion: the tokenizer, the networks and the noise schedule, driven by a diffusers folder's
+//! configuration.
+//!
+//! Tensors and numbers only: no SQL, no training loop, no command line. Makes no artefact.
+
+pub mod tokenizer;
