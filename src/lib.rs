@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod consent;
 pub mod digest;
 pub mod fingerprint;
+pub mod kernels;
 pub mod model;
 pub mod pixels;
 pub mod signals;

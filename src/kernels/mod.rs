@@ -1,0 +1,54 @@
+//! The few operations that decide how fast training is on a processor: normalisation, activations, attention and
+//! convolutions. Each stands beside a plain burn version ([`reference`](mod@reference)) that other devices run and that
+//! the tests compare with. Knows tensors only: no model, no files. Makes no artefact.
+
+pub mod reference;
+
+use burn::tensor::Tensor;
+
+/// Group normalisation with an affine map, followed by SiLU when `silu` is set.
+///
+/// # Shapes
+/// - x: `[batch, channels, height, width]`, channels divisible by `groups`; weight, bias: `[channels]`; output as x
+pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize, eps: f64, silu: bool) -> Tensor<4> {
+    reference::group_norm(x, weight, bias, groups, eps, silu)
+}
+
+/// Layer normalisation over the last dimension, with an affine map.
+///
+/// # Shapes
+/// - x: `[batch, tokens, channels]`; weight, bias: `[channels]`; output as x
+pub fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<3> {
+    reference::layer_norm(x, weight, bias, eps)
+}
+
+/// `x * sigmoid(x)`, element by element.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    reference::silu(x)
+}
+
+/// Splits the last dimension in halves `hidden` and `gate` and gives `hidden * gelu(gate)`, with the exact GELU
+/// (error function, never its tanh approximation).
+///
+/// # Shapes
+/// - x: `[batch, tokens, 2 * channels]`; output: `[batch, tokens, channels]`
+pub fn geglu(x: Tensor<3>) -> Tensor<3> {
+    reference::geglu(x)
+}
+
+/// Scaled dot product attention: `softmax(q · kᵀ * scale) · v`. With `causal`, query `i` sees the keys `0..=i` only.
+///
+/// # Shapes
+/// - q: `[batch, heads, queries, size]`; k, v: `[batch, heads, keys, size]`; output as q
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f32, causal: bool) -> Tensor<4> {
+    reference::attention(q, k, v, f64::from(scale), causal)
+}
+
+/// Two-dimensional convolution with one stride and one zero padding for both axes.
+///
+/// # Shapes
+/// - x: `[batch, in, height, width]`; weight: `[out, in, kernel height, kernel width]`; bias: `[out]`
+/// - output: `[batch, out, (height + 2 * padding - kernel height) / stride + 1, …]`
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
+    reference::conv2d(x, weight, bias, stride, padding)
+}
