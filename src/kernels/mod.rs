@@ -40,8 +40,8 @@ pub fn geglu(x: Tensor<3>) -> Tensor<3> {
 ///
 /// # Shapes
 /// - q: `[batch, heads, queries, size]`; k, v: `[batch, heads, keys, size]`; output as q
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f32, causal: bool) -> Tensor<4> {
-    reference::attention(q, k, v, f64::from(scale), causal)
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, causal: bool) -> Tensor<4> {
+    reference::attention(q, k, v, scale, causal)
 }
 
 /// Two-dimensional convolution with one stride and one zero padding for both axes.
