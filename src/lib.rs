@@ -11,4 +11,5 @@ pub mod fingerprint;
 pub mod kernels;
 pub mod model;
 pub mod pixels;
+pub mod receipt;
 pub mod signals;

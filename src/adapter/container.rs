@@ -148,6 +148,7 @@ pub struct Container {
     pub metadata: BTreeMap<String, String>,
     entries: Vec<Entry>,
     data: Vec<u8>,
+    canonical: bool,
 }
 
 impl Container {
@@ -172,6 +173,7 @@ impl Container {
             metadata,
             entries,
             data,
+            canonical: true,
         }
     }
 
@@ -228,12 +230,22 @@ impl Container {
             });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let raw = bytes.get(8..8 + header).unwrap_or(&[]).to_vec();
         bytes.drain(..8 + header);
-        Ok(Container {
+        let mut container = Container {
             metadata,
             entries,
             data: bytes,
-        })
+            canonical: false,
+        };
+        container.canonical = container.header_bytes(&[]) == raw;
+        Ok(container)
+    }
+
+    /// Whether the header was written as [`Container::to_bytes`] writes it: a file that went through other hands is
+    /// often not, though it says the same.
+    pub fn is_canonical(&self) -> bool {
+        self.canonical
     }
 
     /// The tensors, sorted by name.

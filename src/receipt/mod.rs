@@ -1,0 +1,153 @@
+//! What a training run leaves behind as evidence: the run record (`run.json`) and the receipt that an adapter carries.
+//!
+//! The record is the long form and stays with its owner: the base file by file, the configuration, times and losses.
+//! The receipt is canonical JSON of a few kilobytes in the adapter's header: digests, counts, licences and obligations,
+//! the settings, versions, and digests of the tensors and of the rest of the header, so that a changed byte shows.
+//! It holds no path, no artist's name and no time. Its bytes are what a signature covers; [`Receipt::bytes`] gives them.
+//!
+//! This room reads no clock and opens no registry.
+
+mod record;
+mod seal;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use record::{AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RunInputs, RunRecord, SnapshotFacts};
+pub use seal::{Change, RECEIPT_DIGEST_KEY, RECEIPT_KEY, Sealed, changes, open, reseal, seal};
+
+use crate::digest::{CanonicalError, Sha256Digest, canonical_json};
+
+/// The format that receipts declare.
+pub const RECEIPT_FORMAT: &str = "assent.receipt/1";
+/// Longest receipt that is written or read, in bytes.
+pub const RECEIPT_LIMIT: usize = 64 << 10;
+
+/// What can go wrong with receipts and records.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// A value has no canonical form.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+    /// A receipt or record does not parse.
+    #[error("the {what} does not parse: {reason}")]
+    Malformed {
+        /// `receipt` or `run record`.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A format that this program does not know.
+    #[error("the {what} is of format `{found}`, expected `{expected}`")]
+    Format {
+        /// `receipt` or `run record`.
+        what: &'static str,
+        /// The format this program reads.
+        expected: &'static str,
+        /// The format it declares.
+        found: String,
+    },
+    /// A receipt beyond the limit.
+    #[error("the receipt has {found} bytes, expected at most {RECEIPT_LIMIT}")]
+    TooLong {
+        /// Its length.
+        found: usize,
+    },
+    /// A value that would give a local path away.
+    #[error("the receipt may hold no path, found one in `{key}`")]
+    Path {
+        /// The entry.
+        key: String,
+    },
+    /// The file is not what its receipt says, so nothing may be derived from it under that receipt.
+    #[error("the adapter is not what its receipt says: {found}")]
+    Broken {
+        /// The stable names of what changed.
+        found: String,
+    },
+}
+
+/// What a receipt says of a training, before it is bound to a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The program and its version.
+    pub program: String,
+    /// Identity of the run: see [`RunInputs::identity`].
+    pub run: Sha256Digest,
+    /// Overall digest of the base model.
+    pub base: Sha256Digest,
+    /// Merkle root of the snapshot.
+    pub snapshot: Sha256Digest,
+    /// Pictures in the snapshot.
+    pub members: u64,
+    /// Pictures kept out, by reason code.
+    pub excluded: BTreeMap<String, u64>,
+    /// Digest of the policy that decided.
+    pub policy: Sha256Digest,
+    /// What the pictures were cleared for.
+    pub purpose: String,
+    /// Pictures by licence (SPDX); `none` for those without.
+    pub licenses: BTreeMap<String, u64>,
+    /// Pictures by obligation that follows the adapter.
+    pub obligations: BTreeMap<String, u64>,
+    /// Digest of the whole configuration.
+    pub config: Sha256Digest,
+    /// The settings that shaped the weights, e.g. `rank`, `learning_rate`; numbers as text.
+    pub settings: BTreeMap<String, String>,
+    /// The seed.
+    pub seed: u64,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Versions of what computed it.
+    pub versions: BTreeMap<String, String>,
+    /// Tensor digest of the adapter that this one was converted from, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived_from: Option<Sha256Digest>,
+}
+
+/// Claims bound to one file by the digests of its tensors and of the rest of its header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`RECEIPT_FORMAT`].
+    pub format: String,
+    /// What it says of the training.
+    pub claims: Claims,
+    /// SHA-256 of the tensor region.
+    pub tensors: Sha256Digest,
+    /// SHA-256 of the header without the receipt.
+    pub header: Sha256Digest,
+}
+
+impl Receipt {
+    /// The canonical JSON: what stands in the header, what is digested, and what a signature covers.
+    pub fn bytes(&self) -> Result<Vec<u8>, ReceiptError> {
+        let bytes = canonical_json(self)?;
+        if bytes.len() > RECEIPT_LIMIT {
+            return Err(ReceiptError::TooLong { found: bytes.len() });
+        }
+        Ok(bytes)
+    }
+
+    /// Parses a receipt's text.
+    pub fn parse(text: &str) -> Result<Self, ReceiptError> {
+        if text.len() > RECEIPT_LIMIT {
+            return Err(ReceiptError::TooLong { found: text.len() });
+        }
+        let receipt: Receipt = serde_json::from_str(text).map_err(|e| ReceiptError::Malformed {
+            what: "receipt",
+            reason: e.to_string(),
+        })?;
+        if receipt.format != RECEIPT_FORMAT {
+            return Err(ReceiptError::Format {
+                what: "receipt",
+                expected: RECEIPT_FORMAT,
+                found: receipt.format,
+            });
+        }
+        Ok(receipt)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::adapter::{AdapterFile, Container, Dtype, Format, LoraModule, encode};
+
+pub(crate) fn inputs() -> RunInputs {
+    let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(k, v)| (k.to_string(), *v)).collect();
+    RunInputs {
+        program: "assent 0.1.0".into(),
+        base: BaseFacts::new([("unet/config.json".into(), Sha256Digest::of_bytes(b"config"))].into()).unwrap(),
+        snapshot: SnapshotFacts {
+            name: "ink".into(),
+            root: Sha256Digest::of_bytes(b"root"),
+            members: 3,
+            excluded: counts(&[("denied", 2)]),
+            licenses: counts(&[("CC0-1.0", 2), ("CC-BY-4.0", 1)]),
+            obligations: counts(&[("attribution", 1)]),
+        },
+        policy: PolicyFacts {
+            name: "strict".into(),
+            digest: Sha256Digest::of_bytes(b"policy"),
+            purpose: "ai_generative_training".into(),
+        },
+        config: Sha256Digest::of_bytes(b"config"),
+        settings: [("learning_rate".into(), "0.001".into()), ("rank".into(), "4".into())].into(),
+        seed: 7,
+        versions: [("burn".into(), "0.22.1".into())].into(),
+    }
+}
+
+fn container() -> Container {
+    let module = LoraModule {
+        path: "mid_block.attentions.0.proj_in".into(),
+        down: vec![0.5, 1.0],
+        down_shape: vec![1, 2],
+        up: vec![2.0, 3.0, 4.0],
+        up_shape: vec![3, 1],
+        alpha: 1.0,
+    };
+    let header: BTreeMap<_, _> = [("ss_network_dim".to_owned(), "1".to_owned())].into();
+    encode(
+        &AdapterFile {
+            modules: vec![module],
+            header,
+        },
+        Format::Kohya,
+        Dtype::F32,
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_sealed_file_comes_back_unchanged_and_in_the_same_bytes() {
+    let mut first = container();
+    let sealed = seal(&mut first, inputs().claims(30).unwrap()).unwrap();
+    let bytes = first.to_bytes();
+    let again = Container::from_bytes(bytes.clone(), "test").unwrap();
+    assert_eq!(open(&again).unwrap(), Some(sealed.clone()));
+    assert_eq!(changes(&again, &sealed).unwrap(), []);
+    seal(&mut first, inputs().claims(30).unwrap()).unwrap();
+    assert_eq!(first.to_bytes(), bytes);
+    assert_eq!(open(&container()).unwrap(), None);
+}
+
+/// Whatever byte of the file is changed: it is refused as no file, or the change shows.
+#[test]
+fn every_changed_byte_shows() {
+    let mut container = container();
+    seal(&mut container, inputs().claims(30).unwrap()).unwrap();
+    let good = container.to_bytes();
+    let mut kinds = std::collections::BTreeSet::new();
+    for at in 0..good.len() {
+        for flip in [1u8, 0x20] {
+            let mut bytes = good.clone();
+            bytes[at] ^= flip;
+            let Ok(container) = Container::from_bytes(bytes, "test") else {
+                continue;
+            };
+            let shown = match open(&container) {
+                Ok(Some(sealed)) => changes(&container, &sealed).unwrap(),
+                Ok(None) | Err(_) => vec![Change::Receipt],
+            };
+            assert!(!shown.is_empty(), "byte {at}, {:?}", good[at] as char);
+            kinds.extend(shown);
+        }
+    }
+    assert_eq!(kinds.len(), 3);
+}
+
+#[test]
+fn the_way_the_header_is_written_counts() {
+    let mut container = container();
+    seal(&mut container, inputs().claims(30).unwrap()).unwrap();
+    let good = container.to_bytes();
+    let length = u64::from_le_bytes(*good.first_chunk().unwrap()) as usize;
+    let spaced = [
+        &(length as u64 + 8).to_le_bytes(),
+        &good[8..8 + length],
+        &[b' '; 8],
+        &good[8 + length..],
+    ]
+    .concat();
+    let container = Container::from_bytes(spaced, "test").unwrap();
+    let sealed = open(&container).unwrap().unwrap();
+    assert_eq!(changes(&container, &sealed).unwrap(), [Change::Header]);
+}
+
+#[test]
+fn a_conversion_names_what_it_was_made_from_and_a_changed_file_is_not_converted() {
+    let mut source = container();
+    let sealed = seal(&mut source, inputs().claims(30).unwrap()).unwrap();
+    let mut once = container();
+    let first = reseal(&source, &mut once).unwrap().unwrap();
+    assert_eq!(first.receipt.claims.derived_from, Some(sealed.receipt.tensors));
+    let mut twice = container();
+    let second = reseal(&once, &mut twice).unwrap().unwrap();
+    assert_eq!(second.receipt.claims.derived_from, Some(sealed.receipt.tensors));
+    source.metadata.insert("ss_network_dim".into(), "2".into());
+    assert!(matches!(reseal(&source, &mut once), Err(ReceiptError::Broken { found }) if found == "header_changed"));
+    assert_eq!(reseal(&container(), &mut once).unwrap(), None);
+}
+
+#[test]
+fn a_receipt_is_short_and_holds_no_path() {
+    let mut long = inputs();
+    let receipt = seal(&mut container(), long.claims(30).unwrap()).unwrap().receipt;
+    assert!(receipt.bytes().unwrap().len() < 4096);
+    long.settings.insert("base".into(), "somewhere/on/this/machine".into());
+    let refused = seal(&mut container(), long.claims(30).unwrap());
+    assert!(matches!(refused, Err(ReceiptError::Path { key }) if key == "base"));
+}
+
+#[test]
+fn a_run_record_comes_back_and_one_with_other_inputs_is_refused() {
+    let digest = Sha256Digest::of_bytes(b"x");
+    let adapter = AdapterFacts {
+        file: digest,
+        tensors: digest,
+        receipt: digest,
+        modules: 192,
+    };
+    let times = (
+        "2026-01-02T03:04:05Z".parse().unwrap(),
+        "2026-01-02T03:05:05Z".parse().unwrap(),
+    );
+    let losses = [("validation".to_owned(), 0.125)].into();
+    let record = RunRecord::new(inputs(), 30, times, losses, adapter).unwrap();
+    let text = record.to_json().unwrap();
+    assert_eq!(RunRecord::parse(&text).unwrap(), record);
+    assert!(RunRecord::parse(&text.replace("\"seed\": 7", "\"seed\": 8")).is_err());
+    assert!(RunRecord::parse(&text.replace("assent.run/1", "assent.run/9")).is_err());
+}
