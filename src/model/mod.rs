@@ -3,4 +3,12 @@
 //!
 //! Tensors and numbers only: no SQL, no training loop, no command line. Makes no artefact.
 
+pub mod blocks;
+pub mod config;
+pub mod layers;
+pub mod text;
 pub mod tokenizer;
+pub mod transformer;
+pub mod unet;
+pub mod vae;
+pub mod weights;
