@@ -12,4 +12,5 @@ pub mod kernels;
 pub mod model;
 pub mod pixels;
 pub mod receipt;
+pub mod sheet;
 pub mod signals;
