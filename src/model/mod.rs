@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod config;
 pub mod layers;
+pub mod params;
 pub mod text;
 pub mod tokenizer;
 pub mod transformer;

@@ -1,0 +1,5 @@
+//! The training loops: adapters on a frozen base, and a small base from scratch.
+//!
+//! Works on a verified snapshot only, knows no SQL and no command line; the clock and the seed are arguments.
+
+pub mod optimizer;
