@@ -5,6 +5,15 @@
 //! the digest of what held it; `consent` weighs it. Everything here comes from strangers, so every reader has limits
 //! on sizes and depths, and what does not parse becomes a line in [`Metadata::needs_review`], never a grant.
 
+mod claims;
+mod container;
+mod generated;
+mod license;
+mod read;
+#[cfg(test)]
+mod tests;
+mod xmp;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +21,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::consent::Authentication;
 use crate::consent::{Purpose, State};
 use crate::digest::Sha256Digest;
+
+pub use license::expression;
+pub use read::{Sources, read};
 
 /// What kind of statement a claim was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,10 +116,10 @@ pub struct Claim {
 pub struct Metadata {
     /// What it says about consent, in the order it was found.
     pub claims: Vec<Claim>,
-    /// Who made it.
-    pub artist: Option<String>,
-    /// Its licence as an SPDX expression.
-    pub license: Option<String>,
+    /// Who made it, in the order it was found: REUSE, XMP, EXIF, text chunks.
+    pub artists: Vec<String>,
+    /// Its licences as SPDX expressions, each with what it was read from (`reuse`, `xmp`, `exif`).
+    pub licenses: Vec<(String, String)>,
     /// The title it carries, if any.
     pub title: Option<String>,
     /// The caption of its sidecar, if any.

@@ -1,0 +1,96 @@
+//! Picture files → the blocks of metadata they carry, uninterpreted: XMP packets, EXIF, text.
+//!
+//! Walks the structure only and never decodes pixels, so it reads what it can of files that no decoder takes. Every
+//! size in a file is somebody's claim: nothing is allocated on its word.
+
+mod gif;
+mod jpeg;
+mod png;
+mod tiff;
+mod webp;
+
+/// The most bytes of one block; real packets are a few kilobytes.
+const MOST_BLOCK: usize = 8 << 20;
+/// The most bytes of all the blocks of one file.
+const MOST_TOTAL: usize = 32 << 20;
+
+/// The metadata blocks of one file, in the order they stand there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Blocks {
+    /// XMP packets.
+    pub xmp: Vec<Vec<u8>>,
+    /// EXIF blocks, each beginning with its TIFF header.
+    pub exif: Vec<Vec<u8>>,
+    /// Keyword and text of each text chunk.
+    pub text: Vec<(String, String)>,
+    /// What could not be read, for a person to look at.
+    pub problems: Vec<String>,
+    held: usize,
+}
+
+impl Blocks {
+    fn admit(&mut self, what: &str, length: usize) -> bool {
+        let fits = length <= MOST_BLOCK && self.held + length <= MOST_TOTAL;
+        if fits {
+            self.held += length;
+        } else {
+            self.problem(format!("{what} of {length} bytes is larger than is read"));
+        }
+        fits
+    }
+
+    fn add_xmp(&mut self, bytes: &[u8]) {
+        if self.admit("XMP", bytes.len()) {
+            self.xmp.push(bytes.to_vec());
+        }
+    }
+
+    fn add_exif(&mut self, bytes: &[u8]) {
+        if self.admit("EXIF", bytes.len()) {
+            self.exif.push(bytes.to_vec());
+        }
+    }
+
+    fn add_text(&mut self, keyword: String, text: String) {
+        if self.admit("a text chunk", text.len()) {
+            self.text.push((keyword, text));
+        }
+    }
+
+    fn problem(&mut self, problem: impl Into<String>) {
+        // A file made of problems is reported by its first ones.
+        if self.problems.len() < 16 {
+            self.problems.push(problem.into());
+        }
+    }
+}
+
+/// The blocks of the picture in `file`; the content decides its format.
+pub(super) fn blocks(file: &[u8]) -> Blocks {
+    let mut blocks = Blocks::default();
+    match file {
+        [0x89, b'P', b'N', b'G', ..] => png::read(file, &mut blocks),
+        [0xff, 0xd8, 0xff, ..] => jpeg::read(file, &mut blocks),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::read(file, &mut blocks),
+        [b'G', b'I', b'F', b'8', ..] => gif::read(file, &mut blocks),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::read(file, &mut blocks),
+        _ => {}
+    }
+    blocks
+}
+
+/// The first `count` bytes and the rest, when there are so many.
+fn split(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(count)
+}
+
+/// What stands before the first zero byte, and after it.
+fn until_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    Some((&bytes[..end], &bytes[end + 1..]))
+}
+
+/// Latin-1, in which every byte is a character.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}

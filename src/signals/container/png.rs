@@ -1,0 +1,81 @@
+//! PNG: `iTXt`, `tEXt` and `zTXt` chunks, `eXIf`.
+
+use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
+
+use super::{Blocks, MOST_BLOCK, latin1, split, until_zero};
+
+const XMP_KEYWORD: &str = "XML:com.adobe.xmp";
+const RAW_EXIF: &str = "Raw profile type";
+
+pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
+    let mut rest = file.get(8..).unwrap_or_default();
+    while let Some((head, after)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some((data, after)) = split(after, length) else {
+            return blocks.problem("the last PNG chunk is cut off");
+        };
+        match &head[4..] {
+            b"iTXt" => international(data, blocks),
+            b"tEXt" => {
+                if let Some((keyword, text)) = until_zero(data) {
+                    add(&latin1(keyword), text.to_vec(), false, blocks);
+                }
+            }
+            b"zTXt" => {
+                if let Some((keyword, [0, packed @ ..])) = until_zero(data)
+                    && let Some(text) = inflate(packed, blocks)
+                {
+                    add(&latin1(keyword), text, false, blocks);
+                }
+            }
+            b"eXIf" => blocks.add_exif(data),
+            b"IEND" => return,
+            _ => {}
+        }
+        rest = after.get(4..).unwrap_or_default();
+    }
+}
+
+/// keyword, 0, compressed or not, method, language, 0, translated keyword, 0, text in UTF-8.
+fn international(data: &[u8], blocks: &mut Blocks) {
+    let Some((keyword, [compressed, _, rest @ ..])) = until_zero(data) else {
+        return;
+    };
+    let Some((_, rest)) = until_zero(rest) else { return };
+    let Some((_, text)) = until_zero(rest) else { return };
+    let text = match compressed {
+        0 => Some(text.to_vec()),
+        _ => inflate(text, blocks),
+    };
+    if let Some(text) = text {
+        add(&latin1(keyword), text, true, blocks);
+    }
+}
+
+fn add(keyword: &str, text: Vec<u8>, utf8: bool, blocks: &mut Blocks) {
+    // Some writers put the packet into a plain text chunk; a refusal counts there too.
+    if keyword == XMP_KEYWORD {
+        blocks.add_xmp(&text);
+    } else if !keyword.starts_with(RAW_EXIF) {
+        let text = if utf8 {
+            String::from_utf8_lossy(&text).into_owned()
+        } else {
+            latin1(&text)
+        };
+        blocks.add_text(keyword.to_string(), text);
+    }
+}
+
+fn inflate(packed: &[u8], blocks: &mut Blocks) -> Option<Vec<u8>> {
+    match decompress_to_vec_zlib_with_limit(packed, MOST_BLOCK) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            // A denial may have stood here.
+            blocks.problem(format!(
+                "a compressed PNG text chunk does not unpack: {}",
+                error.status as i8
+            ));
+            None
+        }
+    }
+}
