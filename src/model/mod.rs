@@ -7,6 +7,8 @@ pub mod blocks;
 pub mod config;
 pub mod layers;
 pub mod params;
+pub mod samplers;
+pub mod scheduler;
 pub mod text;
 pub mod tokenizer;
 pub mod transformer;

@@ -4,13 +4,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+/// Two neighbours → how early they are merged, and what they become.
+pub(super) type Merges = HashMap<(u32, u32), (u32, u32)>;
+
 /// The merges and the tokens of single bytes.
 pub(super) struct Bpe {
     /// The id of each byte within a word, and of each byte at a word's end.
     pub inner: Box<[u32; 256]>,
     pub last: Box<[u32; 256]>,
-    /// Two neighbours → how early they are merged, and what they become.
-    pub merges: HashMap<(u32, u32), (u32, u32)>,
+    pub merges: Merges,
 }
 
 /// One place of a word: its token, and the places beside it that are still there.

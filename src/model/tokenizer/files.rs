@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::TokenizerError;
-use super::bpe::{Bpe, byte_symbols};
+use super::bpe::{Bpe, Merges, byte_symbols};
 use super::special::{SpecialToken, SpecialTokens};
 
 /// Largest `vocab.json` or `merges.txt`: CLIP's have 1 MB and 0.5 MB.
@@ -280,7 +280,7 @@ fn special_tokens(config: &mut Config) -> Vec<(String, Token)> {
     by_text.into_values().collect()
 }
 
-fn merges(path: &Path, vocab: &HashMap<String, u32>) -> Result<HashMap<(u32, u32), (u32, u32)>, TokenizerError> {
+fn merges(path: &Path, vocab: &HashMap<String, u32>) -> Result<Merges, TokenizerError> {
     let bytes = bytes(path, TABLE_BYTES)?.ok_or_else(|| missing_file(path))?;
     let refuse = |line: usize, expected: &'static str, found: &str| TokenizerError::Merge {
         path: path.to_owned(),
