@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod adapter;
+pub mod cli;
 pub mod consent;
 pub mod digest;
 pub mod fingerprint;
@@ -13,6 +14,7 @@ pub mod lora;
 pub mod model;
 pub mod pixels;
 pub mod receipt;
+pub mod registry;
 pub mod sheet;
 pub mod signals;
 pub mod train;

@@ -1,2 +1,6 @@
 //! The program: everything is in the library.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    assent::cli::main()
+}

@@ -3,6 +3,19 @@
 //! Pure: no SQL, no clock, no files, no tensors. The caller brings the evidence, the policy and the time, and gets a
 //! [`Decision`] whose trace names every piece of evidence and the rule that read it. Deny by default.
 
+mod decide;
+mod decision;
+mod event;
+mod evidence;
+mod ledger;
+mod policy;
+#[cfg(test)]
+mod tests;
 mod types;
 
+pub use decide::{decide, decide_for, state};
+pub use decision::{ConsentRecord, Decision, ReasonCode, RecordedEvidence, TraceLine};
+pub use event::{Event, EventKind, Target};
+pub use evidence::{Evidence, LedgerEntry, LicenseFact, Neighbour, Statement};
+pub use policy::{AcceptedLicense, Policy, PolicyError};
 pub use types::{Authentication, Obligation, Purpose, State, UnknownWord};

@@ -1,13 +1,8 @@
 //! The words that consent is spoken in, each with its one stable name.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
 /// A word that is not one of those expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a {what} ({expected}), got `{found}`")]
+#[error("expected {what} ({expected}), got `{found}`")]
 pub struct UnknownWord {
     /// What kind of word it is.
     pub what: &'static str,
@@ -17,10 +12,11 @@ pub struct UnknownWord {
     pub found: String,
 }
 
+/// Defines an enum of words with one stable name each.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident, $what:literal, { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)+
         }
@@ -40,17 +36,17 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownWord;
+        impl std::str::FromStr for $name {
+            type Err = $crate::consent::UnknownWord;
 
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                Self::parse(word).ok_or_else(|| UnknownWord {
+            fn from_str(word: &str) -> Result<Self, $crate::consent::UnknownWord> {
+                Self::parse(word).ok_or_else(|| $crate::consent::UnknownWord {
                     what: $what,
                     expected: Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", "),
                     found: word.to_string(),
@@ -60,9 +56,11 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// What a picture is to be used for, as in the CAWG training and data-mining assertion.
-    Purpose, "purpose", {
+    Purpose, "a purpose", {
         /// Training a model that does not make new works.
         AiTraining = "ai_training",
         /// Training a model that makes new works.
@@ -76,7 +74,7 @@ words! {
 
 words! {
     /// What the evidence says about a purpose, before any policy.
-    State, "state", {
+    State, "a state", {
         /// Somebody who may say so allowed it.
         Granted = "granted",
         /// Somebody refused it.
@@ -90,7 +88,7 @@ words! {
 
 words! {
     /// How far the origin of a statement is proven.
-    Authentication, "authentication", {
+    Authentication, "an authentication", {
         /// Nothing signs it, as in plain XMP.
         None = "none",
         /// It is signed, and the signature does not verify: never a grant.
@@ -104,7 +102,7 @@ words! {
 
 words! {
     /// What must be done, or left undone, when a picture under some licence is used; it follows the adapter.
-    Obligation, "obligation", {
+    Obligation, "an obligation", {
         /// Name the author.
         Attribution = "attribution",
         /// Share what is made from it under the same terms.

@@ -1,0 +1,115 @@
+//! The command line: global options, one file a command, and what every command shares (see [`Context`]).
+//!
+//! Only this room reads the clock and the environment, prints, and decides exit codes: 0 done, 1 findings or refusals
+//! that the command exists to report, 2 could not run. Results go to stdout, everything else to stderr. The library
+//! never uses this room.
+
+mod context;
+mod error;
+mod images;
+mod table;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use context::{Context, Style};
+pub use error::{HintExt, Hinted};
+pub use table::Table;
+
+/// How a command that could run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything is done and nothing is wrong: exit code 0.
+    Done,
+    /// The command found what it exists to report: exit code 1.
+    Findings,
+}
+
+/// When to colour what people read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Color {
+    /// When it goes to a terminal and `NO_COLOR` is not set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Curates the images a model may be trained on, trains LoRA adapters on exactly those, and proves which images
+/// trained which adapter.
+#[derive(Debug, Parser)]
+#[command(
+    name = "assent",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 findings or refusals to report, 2 could not run."
+)]
+pub struct Cli {
+    /// The registry: one SQLite file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ASSENT_REGISTRY",
+        default_value = "assent.db"
+    )]
+    pub registry: PathBuf,
+    /// Write JSON to stdout, one object a line for lists
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say less: no progress, no messages
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: causes of errors, evidence in full
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to colour the output
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, one file each.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the registered images with what is known about consent
+    Images(images::Args),
+}
+
+/// Reads the process's arguments, runs the command and reports its error, if any.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs the program with these arguments (the first is its own name).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` come this way too, and succeed. A closed pipe is not worth a message.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let context = Context::new(&cli);
+    match dispatch(&context, cli.command) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Findings) => ExitCode::from(1),
+        Err(error) => error::report(&context, &error),
+    }
+}
+
+/// Hands over to the command.
+fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Images(args) => images::run(context, args),
+    }
+}

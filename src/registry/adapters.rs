@@ -1,0 +1,222 @@
+//! What was made from snapshots: runs, adapters, pictures.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::values::{path_bytes, path_of, time};
+use super::{Registry, Result};
+use crate::digest::Sha256Digest;
+
+/// A training run, to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// Digest of its record as it was written.
+    pub sha256: Sha256Digest,
+    /// Root of the snapshot it trained on.
+    pub snapshot_root: Sha256Digest,
+    /// Its record, as JSON.
+    pub record: String,
+    /// The folder of its artefacts.
+    pub path: PathBuf,
+}
+
+/// A recorded run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// What was recorded.
+    pub run: NewRun,
+    /// When.
+    pub finished_at: Timestamp,
+}
+
+/// An adapter, to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAdapter {
+    /// Digest of its file.
+    pub sha256: Sha256Digest,
+    /// Digest of its tensors, whatever its header says.
+    pub tensors: Sha256Digest,
+    /// Digest of the record of the run that made it.
+    pub run: Option<Sha256Digest>,
+    /// Root of the snapshot it was trained on.
+    pub snapshot_root: Sha256Digest,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// A recorded adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterRow {
+    /// Digest of its file.
+    pub sha256: Sha256Digest,
+    /// Digest of its tensors.
+    pub tensors: Sha256Digest,
+    /// Digest of the record of the run that made it.
+    pub run: Option<Sha256Digest>,
+    /// Root of the snapshot it was trained on.
+    pub snapshot_root: Sha256Digest,
+    /// Its file when it was recorded.
+    pub path: PathBuf,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+}
+
+/// A picture made with an adapter, to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPicture {
+    /// Digest of its file.
+    pub sha256: Sha256Digest,
+    /// Digest of the adapter's file.
+    pub adapter: Sha256Digest,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// A recorded picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PictureRow {
+    /// What was recorded.
+    pub picture: NewPicture,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+impl Registry {
+    /// Records a run; one with the same record is left as it is.
+    pub fn add_run(&mut self, run: &NewRun, at: Timestamp) -> Result<()> {
+        self.connection.execute(
+            "INSERT INTO runs (sha256, snapshot_root, record, path, finished_at) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (sha256) DO NOTHING",
+            params![
+                run.sha256,
+                run.snapshot_root,
+                run.record,
+                path_bytes(&run.path),
+                at.to_string()
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Records an adapter; one with the same file digest only gets its new path.
+    pub fn add_adapter(&mut self, adapter: &NewAdapter, at: Timestamp) -> Result<()> {
+        self.connection.execute(
+            "INSERT INTO adapters (sha256, tensors, run_id, snapshot_root, path, created_at)
+             VALUES (?1, ?2, (SELECT id FROM runs WHERE sha256 = ?3), ?4, ?5, ?6)
+             ON CONFLICT (sha256) DO UPDATE SET path = excluded.path",
+            params![
+                adapter.sha256,
+                adapter.tensors,
+                adapter.run,
+                adapter.snapshot_root,
+                path_bytes(&adapter.path),
+                at.to_string(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Records a picture; one with the same digest only gets its new path.
+    pub fn add_picture(&mut self, picture: &NewPicture, at: Timestamp) -> Result<()> {
+        self.connection.execute(
+            "INSERT INTO pictures (sha256, adapter_sha256, path, created_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET path = excluded.path",
+            params![
+                picture.sha256,
+                picture.adapter,
+                path_bytes(&picture.path),
+                at.to_string()
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// All runs, in the order in which they were recorded.
+    pub fn runs(&self) -> Result<Vec<RunRow>> {
+        let mut query = self
+            .connection
+            .prepare("SELECT sha256, snapshot_root, record, path, finished_at FROM runs ORDER BY id")?;
+        let rows = query.query_map([], |row| {
+            let run = NewRun {
+                sha256: row.get(0)?,
+                snapshot_root: row.get(1)?,
+                record: row.get(2)?,
+                path: path_of(row.get(3)?),
+            };
+            Ok((run, row.get::<_, String>(4)?))
+        })?;
+        rows.map(|row| {
+            let (run, at) = row?;
+            Ok(RunRow {
+                run,
+                finished_at: time(&at)?,
+            })
+        })
+        .collect()
+    }
+
+    /// All adapters, in the order in which they were recorded.
+    pub fn adapters(&self) -> Result<Vec<AdapterRow>> {
+        let mut query = self.connection.prepare(&format!("{ADAPTERS} ORDER BY adapters.id"))?;
+        let rows = query.query_map([], |row| Ok(adapter_of(row)))?;
+        rows.map(|row| row?).collect()
+    }
+
+    /// The adapter whose file has this digest.
+    pub fn adapter(&self, sha256: &Sha256Digest) -> Result<Option<AdapterRow>> {
+        let sql = format!("{ADAPTERS} WHERE adapters.sha256 = ?1");
+        self.connection
+            .query_row(&sql, [sha256], |row| Ok(adapter_of(row)))
+            .optional()?
+            .transpose()
+    }
+
+    /// The adapters whose tensors have this digest, whatever their headers say.
+    pub fn adapters_of_tensors(&self, tensors: &Sha256Digest) -> Result<Vec<AdapterRow>> {
+        Ok(self
+            .adapters()?
+            .into_iter()
+            .filter(|adapter| adapter.tensors == *tensors)
+            .collect())
+    }
+
+    /// The pictures made with an adapter, or all, in the order in which they were recorded.
+    pub fn pictures(&self, adapter: Option<&Sha256Digest>) -> Result<Vec<PictureRow>> {
+        let mut query = self.connection.prepare(
+            "SELECT sha256, adapter_sha256, path, created_at FROM pictures
+             WHERE ?1 IS NULL OR adapter_sha256 = ?1 ORDER BY created_at, sha256",
+        )?;
+        let rows = query.query_map([adapter], |row| {
+            let picture = NewPicture {
+                sha256: row.get(0)?,
+                adapter: row.get(1)?,
+                path: path_of(row.get(2)?),
+            };
+            Ok((picture, row.get::<_, String>(3)?))
+        })?;
+        rows.map(|row| {
+            let (picture, at) = row?;
+            Ok(PictureRow {
+                picture,
+                created_at: time(&at)?,
+            })
+        })
+        .collect()
+    }
+}
+
+const ADAPTERS: &str = "SELECT adapters.sha256, tensors, runs.sha256, adapters.snapshot_root, adapters.path, created_at
+                        FROM adapters LEFT JOIN runs ON runs.id = run_id";
+
+fn adapter_of(row: &Row<'_>) -> Result<AdapterRow> {
+    Ok(AdapterRow {
+        sha256: row.get(0)?,
+        tensors: row.get(1)?,
+        run: row.get(2)?,
+        snapshot_root: row.get(3)?,
+        path: path_of(row.get(4)?),
+        created_at: time(&row.get::<_, String>(5)?)?,
+    })
+}

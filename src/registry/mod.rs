@@ -1,0 +1,171 @@
+//! The registry: one SQLite file that knows every image, what was said about it, and what was made from it.
+//!
+//! The only user of rusqlite; never touches tensors. Opening it brings the schema up to date (`migrations/`). Each
+//! method is one query or one transaction, so whoever is killed in the middle leaves the file whole. The consent
+//! ledger and the snapshots are append-only, and SQLite itself refuses to change them.
+
+mod adapters;
+mod artists;
+mod error;
+mod evidence;
+mod images;
+mod ledger;
+mod locations;
+mod reading;
+mod snapshots;
+mod values;
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+pub use adapters::{AdapterRow, NewAdapter, NewPicture, NewRun, PictureRow, RunRow};
+pub use artists::{Artist, fold_name};
+pub use error::RegistryError;
+pub use evidence::{Known, Reach};
+pub use images::{AddOutcome, NewImage, NewLocation};
+pub use ledger::{EventFilter, LedgerHead, LedgerReport, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
+pub use locations::{KnownLocation, Location};
+pub use reading::{ImageFilter, ImageRecord};
+pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
+
+/// What an error of this room carries besides a value.
+pub type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Marks a SQLite file as a registry ("asnt").
+const APPLICATION_ID: i32 = 0x6173_6e74;
+
+/// The schema, one step a file; a step that has been released is never edited.
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_ledger.sql"),
+    include_str!("migrations/0003_snapshots_runs.sql"),
+];
+
+/// An open registry.
+#[derive(Debug)]
+pub struct Registry {
+    connection: Connection,
+}
+
+impl Registry {
+    /// Opens the registry in this file; makes it when the file is missing or empty.
+    pub fn open(path: &Path) -> Result<Self> {
+        let open = |source| RegistryError::Open {
+            path: path.to_path_buf(),
+            source,
+        };
+        let connection = Connection::open(path).map_err(open)?;
+        // A file that is no database shows itself at the first read.
+        let _: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(open)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
+        Self::prepare(connection, path)
+    }
+
+    /// An empty registry that is gone when dropped, for tests.
+    pub fn in_memory() -> Result<Self> {
+        let path = Path::new(":memory:");
+        let open = |source| RegistryError::Open {
+            path: path.to_path_buf(),
+            source,
+        };
+        Self::prepare(Connection::open_in_memory().map_err(open)?, path)
+    }
+
+    fn prepare(mut connection: Connection, path: &Path) -> Result<Self> {
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "recursive_triggers", true)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // Someone else's database may define functions in its views and triggers; ours needs none.
+        connection.pragma_update(None, "trusted_schema", false)?;
+        migrate(&mut connection, path)?;
+        Ok(Registry { connection })
+    }
+
+    /// How many steps of schema this registry has.
+    pub fn schema_version(&self) -> Result<u32> {
+        Ok(self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?)
+    }
+}
+
+/// Applies the steps that the file does not have yet, all in one transaction.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+    // Immediate: two programs that open a new file at once take turns.
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(RegistryError::NotARegistry {
+            path: path.to_path_buf(),
+        });
+    }
+    let latest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if version > latest {
+        return Err(RegistryError::TooNew {
+            path: path.to_path_buf(),
+            found: version,
+            expected: latest,
+        });
+    }
+    for step in &MIGRATIONS[version as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    if version < latest {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", latest)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_gets_every_step_and_opens_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("assent.db");
+        drop(Registry::open(&path).unwrap());
+        let again = Registry::open(&path).unwrap();
+        assert_eq!(again.schema_version().unwrap() as usize, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn what_is_no_registry_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("notes.txt");
+        std::fs::write(
+            &text,
+            "not a database at all, but longer than a header of one hundred bytes ".repeat(4),
+        )
+        .unwrap();
+        assert!(matches!(Registry::open(&text), Err(RegistryError::Open { .. })));
+        let other = folder.path().join("other.db");
+        Connection::open(&other)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (x)")
+            .unwrap();
+        assert!(matches!(
+            Registry::open(&other),
+            Err(RegistryError::NotARegistry { .. })
+        ));
+        let later = folder.path().join("later.db");
+        drop(Registry::open(&later).unwrap());
+        Connection::open(&later)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        assert!(matches!(
+            Registry::open(&later),
+            Err(RegistryError::TooNew { found: 99, .. })
+        ));
+    }
+}
