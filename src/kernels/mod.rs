@@ -2,16 +2,32 @@
 //! convolutions. Each stands beside a plain burn version ([`reference`](mod@reference)) that other devices run and that
 //! the tests compare with. Knows tensors only: no model, no files. Makes no artefact.
 
+mod activation;
+mod autodiff;
+mod flex;
+mod norm;
 pub mod reference;
+mod simd;
+#[cfg(test)]
+mod tests;
 
+use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+
+use flex::Kernels;
 
 /// Group normalisation with an affine map, followed by SiLU when `silu` is set.
 ///
 /// # Shapes
 /// - x: `[batch, channels, height, width]`, channels divisible by `groups`; weight, bias: `[channels]`; output as x
 pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize, eps: f64, silu: bool) -> Tensor<4> {
-    reference::group_norm(x, weight, bias, groups, eps, silu)
+    let [_, channels, height, width] = x.dims();
+    let fits = groups > 0 && channels.is_multiple_of(groups) && channels * height * width > 0;
+    if !(fits && flex::takes(&x)) {
+        return reference::group_norm(x, weight, bias, groups, eps, silu);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::fused_group_norm(x, weight, bias, groups, eps, silu))
 }
 
 /// Layer normalisation over the last dimension, with an affine map.
@@ -19,12 +35,19 @@ pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usiz
 /// # Shapes
 /// - x: `[batch, tokens, channels]`; weight, bias: `[channels]`; output as x
 pub fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<3> {
-    reference::layer_norm(x, weight, bias, eps)
+    if x.dims()[2] == 0 || !flex::takes(&x) {
+        return reference::layer_norm(x, weight, bias, eps);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::fused_layer_norm(x, weight, bias, eps))
 }
 
 /// `x * sigmoid(x)`, element by element.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    reference::silu(x)
+    if !flex::takes(&x) {
+        return reference::silu(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_silu(x.into_dispatch()))
 }
 
 /// Splits the last dimension in halves `hidden` and `gate` and gives `hidden * gelu(gate)`, with the exact GELU
@@ -33,7 +56,11 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - x: `[batch, tokens, 2 * channels]`; output: `[batch, tokens, channels]`
 pub fn geglu(x: Tensor<3>) -> Tensor<3> {
-    reference::geglu(x)
+    let width = x.dims()[2];
+    if width == 0 || !width.is_multiple_of(2) || !flex::takes(&x) {
+        return reference::geglu(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_geglu(x.into_dispatch()))
 }
 
 /// Scaled dot product attention: `softmax(q · kᵀ * scale) · v`. With `causal`, query `i` sees the keys `0..=i` only.

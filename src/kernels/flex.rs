@@ -1,0 +1,198 @@
+//! The kernels as operations of burn's Flex backend, with and without autodiff.
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, DispatchDevice, Flex, backend_extension};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+
+use super::autodiff::{BackwardFn, record};
+use super::{activation, norm};
+
+/// Whether the kernels can take `x`: f32 on Flex, with or without autodiff.
+pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && matches!(x.device().as_dispatch().clone().inner(), DispatchDevice::Flex(_))
+}
+
+/// The operations of this room that a backend may have.
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait Kernels: Backend {
+    fn fused_group_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: usize,
+        eps: f64,
+        silu: bool,
+    ) -> FloatTensor<Self>;
+
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    fn fused_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn fused_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// The values of `tensor` in order, copied only where they are not so already.
+pub(super) fn in_order(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+/// The values of a tensor that [`in_order`] gave.
+pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().unwrap_or_default()
+}
+
+/// A tensor of `values`, in order.
+pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+}
+
+/// Changes the values of `gradient` where they lie if nobody else holds them, or those of a copy.
+fn in_place<T>(gradient: FlexTensor, change: impl FnOnce(&mut [f32]) -> T) -> (FlexTensor, T) {
+    let shape = gradient.layout().shape().clone();
+    let mut gradient = gradient;
+    let whole = gradient.is_contiguous() && gradient.bytes().len() == shape.num_elements() * size_of::<f32>();
+    if whole && let Some(values) = gradient.try_storage_mut::<f32>() {
+        let extra = change(values);
+        return (gradient, extra);
+    }
+    let gradient = in_order(gradient);
+    let mut copy = values(&gradient).to_vec();
+    let extra = change(&mut copy);
+    (tensor(copy, shape), extra)
+}
+
+fn group_norm(inputs: [FlexTensor; 3], groups: usize, eps: f64, silu: bool) -> (FlexTensor, BackwardFn<3>) {
+    let [x, weight, bias] = inputs.map(in_order);
+    let shape = x.layout().shape().clone();
+    let sizes = norm::Groups {
+        channels: shape[1] / groups,
+        groups,
+        plane: shape[2] * shape[3],
+        eps,
+        silu,
+    };
+    let (y, seen) = norm::group(values(&x), values(&weight), values(&bias), sizes);
+    let y = tensor(y, shape);
+    let backward = move |gradient: FlexTensor| {
+        let back = |gradient: &mut [f32]| {
+            norm::group_backward(values(&x), values(&weight), values(&bias), sizes, &seen, gradient)
+        };
+        let (dx, (d_weight, d_bias)) = in_place(gradient, back);
+        let shape = weight.layout().shape().clone();
+        [
+            Some(dx),
+            Some(tensor(d_weight, shape.clone())),
+            Some(tensor(d_bias, shape)),
+        ]
+    };
+    (y, Arc::new(backward))
+}
+
+fn layer_norm(inputs: [FlexTensor; 3], eps: f64) -> (FlexTensor, BackwardFn<3>) {
+    let [x, weight, bias] = inputs.map(in_order);
+    let (y, seen) = norm::layer(values(&x), values(&weight), values(&bias), eps);
+    let y = tensor(y, x.layout().shape().clone());
+    let backward = move |gradient: FlexTensor| {
+        let back = |gradient: &mut [f32]| norm::layer_backward(values(&x), values(&weight), &seen, gradient);
+        let (dx, (d_weight, d_bias)) = in_place(gradient, back);
+        let shape = weight.layout().shape().clone();
+        [
+            Some(dx),
+            Some(tensor(d_weight, shape.clone())),
+            Some(tensor(d_bias, shape)),
+        ]
+    };
+    (y, Arc::new(backward))
+}
+
+fn silu(x: FlexTensor) -> (FlexTensor, BackwardFn<1>) {
+    let x = in_order(x);
+    let y = tensor(activation::silu(values(&x)), x.layout().shape().clone());
+    let backward = move |gradient: FlexTensor| {
+        let (dx, ()) = in_place(gradient, |gradient| activation::silu_backward(values(&x), gradient));
+        [Some(dx)]
+    };
+    (y, Arc::new(backward))
+}
+
+fn geglu(x: FlexTensor) -> (FlexTensor, BackwardFn<1>) {
+    let x = in_order(x);
+    let mut shape = x.layout().shape().clone();
+    let channels = shape[2] / 2;
+    shape[2] = channels;
+    let y = tensor(activation::geglu(values(&x), channels), shape);
+    let backward = move |gradient: FlexTensor| {
+        let gradient = in_order(gradient);
+        let dx = activation::geglu_backward(values(&x), values(&gradient), channels);
+        [Some(tensor(dx, x.layout().shape().clone()))]
+    };
+    (y, Arc::new(backward))
+}
+
+impl Kernels for Flex {
+    fn fused_group_norm(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        groups: usize,
+        eps: f64,
+        silu: bool,
+    ) -> FlexTensor {
+        group_norm([x, weight, bias], groups, eps, silu).0
+    }
+
+    fn fused_layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, eps: f64) -> FlexTensor {
+        layer_norm([x, weight, bias], eps).0
+    }
+
+    fn fused_silu(x: FlexTensor) -> FlexTensor {
+        silu(x).0
+    }
+
+    fn fused_geglu(x: FlexTensor) -> FlexTensor {
+        geglu(x).0
+    }
+}
+
+impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn fused_group_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: usize,
+        eps: f64,
+        silu: bool,
+    ) -> FloatTensor<Self> {
+        record::<C, 3>([x, weight, bias], |inputs, _| group_norm(inputs, groups, eps, silu))
+    }
+
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        record::<C, 3>([x, weight, bias], |inputs, _| layer_norm(inputs, eps))
+    }
+
+    fn fused_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<C, 1>([x], |[x], _| silu(x))
+    }
+
+    fn fused_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<C, 1>([x], |[x], _| geglu(x))
+    }
+}

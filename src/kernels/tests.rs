@@ -1,0 +1,215 @@
+//! Every kernel against its plain burn version: the output, and the gradient of every input.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::reference;
+
+/// Numbers in about [-2, 2] that look random and are the same each time.
+fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    (0..count)
+        .map(|_| (next() + next() + next() + next() - 2.0) * 2.0)
+        .collect()
+}
+
+fn input<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let count = shape.iter().product();
+    Tensor::from_data(TensorData::new(noise(count, seed), shape.to_vec()), device)
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().unwrap()
+}
+
+/// Asserts that the largest difference is at most `tolerance` of the largest number of `want`.
+fn assert_near(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let size = want.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0_f32, f32::max);
+    assert!(worst <= tolerance * size, "{what}: off by {worst}, largest {size}");
+}
+
+/// Runs `kernel` and `plain` on inputs of the given shapes and compares the outputs and all gradients; then runs the
+/// kernel without autodiff, which must give the same bits.
+fn compare<const D: usize>(
+    what: &str,
+    shapes: &[Vec<usize>],
+    tolerance: f32,
+    kernel: impl Fn(&[Input]) -> Tensor<D>,
+    plain: impl Fn(&[Input]) -> Tensor<D>,
+) {
+    let device = Device::flex().autodiff();
+    let run = |f: &dyn Fn(&[Input]) -> Tensor<D>| {
+        let inputs: Vec<Input> = (0..)
+            .zip(shapes)
+            .map(|(seed, shape)| Input::new(shape, seed + 1, &device))
+            .collect();
+        let y = f(&inputs);
+        let weights = input(y.dims(), 77, &device);
+        let gradients = (y.clone() * weights).sum().backward();
+        let gradients: Vec<Vec<f32>> = inputs
+            .iter()
+            .map(|input| numbers(input.0.grad(&gradients).unwrap()))
+            .collect();
+        (numbers(y), gradients)
+    };
+    let (got, got_gradients) = run(&kernel);
+    let (want, want_gradients) = run(&plain);
+    assert_near(&format!("{what} {shapes:?} forward"), &got, &want, tolerance);
+    for (i, (got, want)) in got_gradients.iter().zip(&want_gradients).enumerate() {
+        assert_near(&format!("{what} {shapes:?} gradient {i}"), got, want, 10.0 * tolerance);
+    }
+    let (again, again_gradients) = run(&kernel);
+    assert!(
+        got == again && got_gradients == again_gradients,
+        "{what}: two runs differ"
+    );
+    let device = Device::flex();
+    let inputs: Vec<Input> = (0..)
+        .zip(shapes)
+        .map(|(seed, shape)| Input::new(shape, seed + 1, &device))
+        .collect();
+    assert!(numbers(kernel(&inputs)) == got, "{what}: differs without autodiff");
+}
+
+/// A flat leaf, given out in the shape that it was made for.
+struct Input(Tensor<1>, Vec<usize>);
+
+impl Input {
+    fn new(shape: &[usize], seed: u64, device: &Device) -> Self {
+        let flat = input([shape.iter().product()], seed, device);
+        let flat = if device.is_autodiff() {
+            flat.require_grad()
+        } else {
+            flat
+        };
+        Self(flat, shape.to_vec())
+    }
+
+    fn shaped<const D: usize>(&self) -> Tensor<D> {
+        self.0
+            .clone()
+            .reshape(<[usize; D]>::try_from(self.1.as_slice()).unwrap())
+    }
+
+    /// The same shape, but laid out with the last two axes swapped in memory.
+    fn strided<const D: usize>(&self) -> Tensor<D> {
+        let mut shape = <[usize; D]>::try_from(self.1.as_slice()).unwrap();
+        shape.swap(D - 1, D - 2);
+        self.0.clone().reshape(shape).swap_dims(D - 1, D - 2)
+    }
+}
+
+#[test]
+fn group_norm_matches() {
+    for (shape, groups) in [
+        ([2, 8, 5, 3], 4),
+        ([1, 6, 1, 1], 2),
+        ([3, 64, 16, 16], 32),
+        ([2, 12, 33, 47], 3),
+    ] {
+        let shapes = [shape.to_vec(), vec![shape[1]], vec![shape[1]]];
+        for silu in [false, true] {
+            compare(
+                "group norm",
+                &shapes,
+                2e-6,
+                |i| super::group_norm(i[0].shaped(), i[1].shaped(), i[2].shaped(), groups, 1e-5, silu),
+                |i| reference::group_norm(i[0].shaped(), i[1].shaped(), i[2].shaped(), groups, 1e-5, silu),
+            );
+        }
+        compare(
+            "group norm, strided",
+            &shapes,
+            2e-6,
+            |i| super::group_norm(i[0].strided(), i[1].shaped(), i[2].shaped(), groups, 1e-5, true),
+            |i| reference::group_norm(i[0].strided(), i[1].shaped(), i[2].shaped(), groups, 1e-5, true),
+        );
+    }
+}
+
+#[test]
+fn group_norm_holds_a_large_mean() {
+    let device = Device::flex();
+    let x = input::<4>([1, 4, 16, 16], 5, &device);
+    let (weight, bias) = (Tensor::ones([4], &device), Tensor::zeros([4], &device));
+    // A power of two, so that adding it rounds the inputs but little.
+    let shifted = x.clone() + 64.0;
+    let want = numbers(super::group_norm(
+        shifted.clone() - 64.0,
+        weight.clone(),
+        bias.clone(),
+        2,
+        1e-5,
+        false,
+    ));
+    let got = numbers(super::group_norm(shifted, weight, bias, 2, 1e-5, false));
+    assert_near("group norm", &got, &want, 1e-6);
+}
+
+#[test]
+fn layer_norm_matches() {
+    for shape in [[2, 7, 64], [1, 1, 5], [3, 50, 129], [2, 64, 192]] {
+        let shapes = [shape.to_vec(), vec![shape[2]], vec![shape[2]]];
+        compare(
+            "layer norm",
+            &shapes,
+            2e-6,
+            |i| super::layer_norm(i[0].shaped(), i[1].shaped(), i[2].shaped(), 1e-5),
+            |i| reference::layer_norm(i[0].shaped(), i[1].shaped(), i[2].shaped(), 1e-5),
+        );
+        compare(
+            "layer norm, strided",
+            &shapes,
+            2e-6,
+            |i| super::layer_norm(i[0].strided(), i[1].shaped(), i[2].shaped(), 1e-5),
+            |i| reference::layer_norm(i[0].strided(), i[1].shaped(), i[2].shaped(), 1e-5),
+        );
+    }
+}
+
+#[test]
+fn silu_matches() {
+    for shape in [[1, 1, 1], [3, 5, 7], [4, 64, 300]] {
+        compare(
+            "silu",
+            &[shape.to_vec()],
+            1e-6,
+            |i| super::silu::<3>(i[0].shaped()),
+            |i| reference::silu(i[0].shaped()),
+        );
+        compare(
+            "silu, strided",
+            &[shape.to_vec()],
+            1e-6,
+            |i| super::silu::<3>(i[0].strided()),
+            |i| reference::silu(i[0].strided()),
+        );
+    }
+}
+
+#[test]
+fn geglu_matches() {
+    for shape in [[1, 1, 2], [3, 5, 14], [2, 64, 512]] {
+        compare(
+            "geglu",
+            &[shape.to_vec()],
+            1e-6,
+            |i| super::geglu(i[0].shaped()),
+            |i| reference::geglu(i[0].shaped()),
+        );
+        compare(
+            "geglu, strided",
+            &[shape.to_vec()],
+            1e-6,
+            |i| super::geglu(i[0].strided()),
+            |i| reference::geglu(i[0].strided()),
+        );
+    }
+}
