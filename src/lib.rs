@@ -9,6 +9,7 @@ pub mod cli;
 pub mod consent;
 pub mod digest;
 pub mod fingerprint;
+pub mod ingest;
 pub mod kernels;
 pub mod lora;
 pub mod model;

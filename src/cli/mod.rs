@@ -7,6 +7,7 @@
 mod context;
 mod error;
 mod images;
+mod ingest;
 mod table;
 
 use std::ffi::OsString;
@@ -82,6 +83,8 @@ pub struct Cli {
 pub enum Command {
     /// List the registered images with what is known about consent
     Images(images::Args),
+    /// Register pictures, their signals, licences and fingerprints
+    Ingest(ingest::Args),
 }
 
 /// Reads the process's arguments, runs the command and reports its error, if any.
@@ -111,5 +114,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Images(args) => images::run(context, args),
+        Command::Ingest(args) => ingest::run(context, args),
     }
 }

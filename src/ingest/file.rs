@@ -1,0 +1,143 @@
+//! One file → one image for the registry.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::budget::Budget;
+use super::sidecars::Sidecars;
+use super::{Entry, Options, Outcome};
+use crate::digest::{PixelDigest, Sha256Digest};
+use crate::fingerprint::Sketch;
+use crate::pixels::{self, Decoded, PixelsError};
+use crate::registry::{KnownLocation, NewImage, NewLocation};
+use crate::signals::{self, Sources};
+
+/// Reads one file, unless it is known and unchanged.
+pub(super) fn read(
+    entry: &Entry,
+    absolute: &Path,
+    known: &HashMap<PathBuf, KnownLocation>,
+    options: &Options,
+    budget: &Budget,
+) -> Outcome {
+    let Some(metadata) = &entry.metadata else {
+        return Outcome::Refused("not a regular file".to_string());
+    };
+    let (size, modified, inode) = stamp(metadata);
+    let sidecars = Sidecars::of(absolute, inode, options);
+    if let Some(known) = known.get(absolute)
+        && (known.size, known.modified, known.context) == (size, modified, sidecars.context)
+    {
+        return Outcome::Known(known.sha256);
+    }
+    let image = image(entry, absolute, options, budget, &sidecars, metadata);
+    image.map_or_else(
+        |error| Outcome::Refused(error.to_string()),
+        |image| Outcome::Read(Box::new(image)),
+    )
+}
+
+fn image(
+    entry: &Entry,
+    absolute: &Path,
+    options: &Options,
+    budget: &Budget,
+    sidecars: &Sidecars,
+    metadata: &Metadata,
+) -> Result<NewImage, PixelsError> {
+    let (size, modified, _) = stamp(metadata);
+    if size > options.limits.max_file_bytes {
+        return Err(PixelsError::FileTooLarge {
+            found: size,
+            allowed: options.limits.max_file_bytes,
+        });
+    }
+    let file = budget.file(size);
+    let bytes = pixels::read_file(&entry.path, &options.limits)?;
+    let probed = pixels::probe(&bytes, &options.limits)?;
+    let taken = budget.picture(probed.memory_bytes(), &file);
+    let decoded = probed.decode()?;
+    let (pixels, fingerprint) = look(&decoded);
+    let (width, height) = decoded.dimensions();
+    let format = decoded.format();
+    drop(decoded);
+    drop(taken);
+
+    let sha256 = Sha256Digest::of_bytes(&bytes);
+    let contents = sidecars.read();
+    let found = signals::read(&Sources {
+        picture: &bytes,
+        digest: sha256,
+        reuse: contents.reuse.as_deref(),
+        xmp: contents.xmp.as_deref(),
+        caption: contents.caption.as_deref(),
+    });
+    let mut artists: Vec<String> = options.artist.iter().cloned().collect();
+    artists.extend(
+        found
+            .artists
+            .into_iter()
+            .filter(|artist| options.artist.as_ref() != Some(artist)),
+    );
+    let mut licenses: Vec<_> = options
+        .license
+        .iter()
+        .map(|license| (license.clone(), "command_line".to_string()))
+        .collect();
+    licenses.extend(found.licenses);
+    let mut needs_review = contents.problems;
+    needs_review.extend(found.needs_review);
+    Ok(NewImage {
+        sha256,
+        pixels,
+        width,
+        height,
+        format: format.as_str().to_string(),
+        bytes: bytes.len() as u64,
+        fingerprint: Some(fingerprint),
+        location: NewLocation {
+            path: absolute.to_path_buf(),
+            source: options.source.clone(),
+            title: found.title,
+            caption: found.caption,
+            artists,
+            licenses,
+            ai_generated: found.ai_generated,
+            needs_review,
+            claims: found.claims,
+            size,
+            modified,
+            context: sidecars.context,
+        },
+    })
+}
+
+/// The digest of the pixels and the fingerprint, in one pass.
+fn look(decoded: &Decoded) -> (PixelDigest, crate::fingerprint::Fingerprint) {
+    let (width, height) = decoded.dimensions();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&width.to_le_bytes()).update(&height.to_le_bytes());
+    let mut sketch = Sketch::new(width, height);
+    decoded.for_each_strip(|first, rgba| {
+        hasher.update(rgba);
+        sketch.rows(first, rgba);
+    });
+    (PixelDigest::from_bytes(*hasher.finalize().as_bytes()), sketch.finish())
+}
+
+/// Size, time of the last change in nanoseconds since 1970, and inode (0 where there are none).
+pub(super) fn stamp(metadata: &Metadata) -> (u64, i64, u64) {
+    let modified = metadata
+        .modified()
+        .map_or(0, |time| match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
+        });
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+    #[cfg(not(unix))]
+    let inode = 0;
+    (metadata.len(), modified, inode)
+}

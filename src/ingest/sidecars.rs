@@ -1,0 +1,121 @@
+//! The files beside a picture that speak about it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::Options;
+use super::file::stamp;
+use crate::digest::Sha256Digest;
+
+/// Bytes of one sidecar; real ones have a few thousand.
+const MOST: u64 = 1 << 20;
+
+/// The sidecars of one picture that exist.
+pub(super) struct Sidecars {
+    reuse: Option<PathBuf>,
+    xmp: Option<PathBuf>,
+    caption: Option<PathBuf>,
+    /// Digest of what would make them, or the options, another reading.
+    pub context: Sha256Digest,
+}
+
+/// Their contents.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub reuse: Option<Vec<u8>>,
+    pub xmp: Option<Vec<u8>>,
+    pub caption: Option<Vec<u8>>,
+    pub problems: Vec<String>,
+}
+
+impl Sidecars {
+    /// Finds the sidecars of the picture at `path`: `a.png.license`, `a.png.xmp` or `a.xmp`, `a.png.txt` or `a.txt`.
+    pub fn of(path: &Path, inode: u64, options: &Options) -> Self {
+        let mut context = Sha256::new();
+        // Every part with its length: two different lists never make the same bytes.
+        let mut add = |part: &[u8]| {
+            context.update((part.len() as u64).to_le_bytes());
+            context.update(part);
+        };
+        add(b"assent ingest 1");
+        add(&inode.to_le_bytes());
+        for option in [&options.artist, &options.license, &options.source] {
+            add(&[u8::from(option.is_some())]);
+            add(option.as_deref().unwrap_or_default().as_bytes());
+        }
+        let mut find = |candidates: Vec<PathBuf>| {
+            let found = candidates.into_iter().find_map(|candidate| {
+                let metadata = fs::metadata(&candidate).ok().filter(fs::Metadata::is_file)?;
+                Some((candidate, stamp(&metadata)))
+            });
+            match found {
+                Some((path, (size, modified, inode))) => {
+                    add(path.as_os_str().as_encoded_bytes());
+                    add(&[size.to_le_bytes(), modified.to_le_bytes(), inode.to_le_bytes()].concat());
+                    Some(path)
+                }
+                None => {
+                    add(b"");
+                    None
+                }
+            }
+        };
+        let reuse = find(vec![appended(path, "license")]);
+        let xmp = find(vec![appended(path, "xmp"), path.with_extension("xmp")]);
+        let extensions = options.captions.iter();
+        let caption = find(
+            extensions
+                .flat_map(|e| [appended(path, e), path.with_extension(e)])
+                .collect(),
+        );
+        Sidecars {
+            reuse,
+            xmp,
+            caption,
+            context: Sha256Digest::from_bytes(context.finalize().into()),
+        }
+    }
+
+    /// Reads them; one that cannot be read is a problem that a person should see, not an absence.
+    pub fn read(&self) -> Contents {
+        let mut contents = Contents::default();
+        let mut read = |path: &Option<PathBuf>| match read_limited(path.as_deref()?) {
+            Ok(bytes) => Some(bytes),
+            Err(problem) => {
+                contents.problems.push(problem);
+                None
+            }
+        };
+        let (reuse, xmp, caption) = (read(&self.reuse), read(&self.xmp), read(&self.caption));
+        Contents {
+            reuse,
+            xmp,
+            caption,
+            ..contents
+        }
+    }
+}
+
+fn read_limited(path: &Path) -> Result<Vec<u8>, String> {
+    // Only the name: where it lies is the business of this machine.
+    let name = path.file_name().unwrap_or_default().display();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("the sidecar `{name}` cannot be read: {error}"))?;
+    if bytes.len() as u64 > MOST {
+        return Err(format!("the sidecar `{name}` has more than {MOST} bytes"));
+    }
+    Ok(bytes)
+}
+
+fn appended(path: &Path, extension: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
+}
