@@ -18,4 +18,5 @@ pub mod receipt;
 pub mod registry;
 pub mod sheet;
 pub mod signals;
+pub mod snapshot;
 pub mod train;

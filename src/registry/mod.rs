@@ -41,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_ledger.sql"),
     include_str!("migrations/0003_snapshots_runs.sql"),
+    include_str!("migrations/0004_snapshot_selection.sql"),
 ];
 
 /// An open registry.

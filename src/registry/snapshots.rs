@@ -23,6 +23,8 @@ pub struct SnapshotRow {
     pub policy: String,
     /// What it is for.
     pub purpose: Purpose,
+    /// What it was limited to, as JSON.
+    pub selection: String,
     /// The end of the ledger when it was made: place and hash.
     pub ledger: (i64, Sha256Digest),
     /// When it was made.
@@ -73,7 +75,7 @@ impl Registry {
         let transaction = self.connection.transaction()?;
         transaction.execute(
             "INSERT INTO snapshots (name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head,
-                created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                created_at, selection) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 snapshot.name,
                 snapshot.root,
@@ -84,6 +86,7 @@ impl Registry {
                 snapshot.ledger.0,
                 snapshot.ledger.1,
                 snapshot.created_at.to_string(),
+                snapshot.selection,
             ],
         )?;
         let id = transaction.last_insert_rowid();
@@ -190,8 +193,8 @@ impl Registry {
     }
 }
 
-const SELECT: &str = "SELECT name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head, created_at
-                      FROM snapshots";
+const SELECT: &str = "SELECT name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head, created_at,
+                      selection FROM snapshots";
 
 fn snapshot_of(row: &Row<'_>) -> Result<SnapshotRow> {
     Ok(SnapshotRow {
@@ -203,5 +206,6 @@ fn snapshot_of(row: &Row<'_>) -> Result<SnapshotRow> {
         purpose: word(&row.get::<_, String>(5)?, "a purpose", Purpose::parse)?,
         ledger: (row.get(6)?, row.get(7)?),
         created_at: time(&row.get::<_, String>(8)?)?,
+        selection: row.get(9)?,
     })
 }
