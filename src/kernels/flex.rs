@@ -9,7 +9,7 @@ use burn::tensor::{Bytes, DType, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 
 use super::autodiff::{BackwardFn, record};
-use super::{activation, norm};
+use super::{activation, conv, norm};
 
 /// Whether the kernels can take `x`: f32 on Flex, with or without autodiff.
 pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
@@ -38,6 +38,14 @@ pub(super) trait Kernels: Backend {
     fn fused_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn fused_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// A `bias` without elements stands for none.
+    fn unfolded_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        sizes: conv::Sizes,
+    ) -> FloatTensor<Self>;
 }
 
 /// The values of `tensor` in order, copied only where they are not so already.
@@ -142,7 +150,35 @@ fn geglu(x: FlexTensor) -> (FlexTensor, BackwardFn<1>) {
     (y, Arc::new(backward))
 }
 
+/// `tracked`: which inputs need a gradient. What no gradient needs is not kept.
+fn conv2d(inputs: [FlexTensor; 3], sizes: conv::Sizes, tracked: [bool; 3]) -> (FlexTensor, BackwardFn<3>) {
+    let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
+    let [x, weight, bias] = inputs.map(in_order);
+    let y = conv::forward(values(&x), values(&weight), values(&bias), &sizes);
+    let [rows, columns] = sizes.output().unwrap_or_default();
+    let y = tensor(y, Shape::new([sizes.batch, sizes.outputs, rows, columns]));
+    let (x, weight) = (tracked[1].then_some(x), tracked[0].then_some(weight));
+    let backward = move |gradient: FlexTensor| {
+        let gradient = in_order(gradient);
+        let dy = conv::swapped(values(&gradient), &sizes);
+        let [x_shape, weight_shape, bias_shape] = shapes.clone();
+        let dx = weight
+            .as_ref()
+            .map(|weight| tensor(conv::input_gradient(&dy, values(weight), &sizes), x_shape));
+        let d_weight = x
+            .as_ref()
+            .map(|x| tensor(conv::weight_gradient(values(x), &dy, &sizes), weight_shape));
+        let d_bias = tracked[2].then(|| tensor(conv::bias_gradient(&dy, &sizes), bias_shape));
+        [dx, d_weight, d_bias]
+    };
+    (y, Arc::new(backward))
+}
+
 impl Kernels for Flex {
+    fn unfolded_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, sizes: conv::Sizes) -> FlexTensor {
+        conv2d([x, weight, bias], sizes, [false; 3]).0
+    }
+
     fn fused_group_norm(
         x: FlexTensor,
         weight: FlexTensor,
@@ -168,6 +204,15 @@ impl Kernels for Flex {
 }
 
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn unfolded_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        sizes: conv::Sizes,
+    ) -> FloatTensor<Self> {
+        record::<C, 3>([x, weight, bias], |inputs, tracked| conv2d(inputs, sizes, tracked))
+    }
+
     fn fused_group_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -4,7 +4,9 @@
 
 mod activation;
 mod autodiff;
+mod conv;
 mod flex;
+mod matrix;
 mod norm;
 pub mod reference;
 mod simd;
@@ -77,5 +79,23 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, causal: b
 /// - x: `[batch, in, height, width]`; weight: `[out, in, kernel height, kernel width]`; bias: `[out]`
 /// - output: `[batch, out, (height + 2 * padding - kernel height) / stride + 1, …]`
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
-    reference::conv2d(x, weight, bias, stride, padding)
+    let ([batch, inputs, height, width], [outputs, depth, tall, wide]) = (x.dims(), weight.dims());
+    let kernel = [tall, wide];
+    let sizes = conv::Sizes {
+        batch,
+        inputs,
+        height,
+        width,
+        outputs,
+        kernel,
+        stride,
+        padding,
+    };
+    let filled = x.shape().num_elements() > 0 && weight.shape().num_elements() > 0;
+    if !(filled && depth == inputs && sizes.output().is_some() && flex::takes(&x)) {
+        return reference::conv2d(x, weight, bias, stride, padding);
+    }
+    let bias = bias.unwrap_or_else(|| Tensor::empty([0], &x.device().inner()));
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::unfolded_conv2d(x, weight, bias, sizes))
 }

@@ -213,3 +213,79 @@ fn geglu_matches() {
         );
     }
 }
+
+#[test]
+fn conv2d_matches() {
+    // batch, inputs, outputs, height, width, kernel, stride, padding
+    let table = [
+        [2, 3, 5, 7, 9, 3, 1, 1],
+        [1, 1, 1, 1, 1, 1, 1, 0],
+        [3, 4, 6, 8, 8, 3, 2, 1],
+        [5, 7, 3, 5, 4, 1, 1, 0],
+        [2, 5, 4, 9, 6, 3, 2, 0],
+        [16, 20, 24, 4, 4, 3, 1, 1],
+        [7, 33, 9, 8, 8, 3, 1, 1],
+        [1, 40, 16, 40, 33, 3, 1, 1],
+        [2, 6, 8, 65, 64, 1, 1, 0],
+        [1, 3, 2, 6, 7, 4, 3, 2],
+        [2, 2, 3, 2, 2, 3, 1, 2],
+        [1, 2, 2, 5, 5, 1, 2, 3],
+    ];
+    for [batch, inputs, outputs, height, width, kernel, stride, padding] in table {
+        let shapes = [
+            vec![batch, inputs, height, width],
+            vec![outputs, inputs, kernel, kernel],
+            vec![outputs],
+        ];
+        compare(
+            &format!("conv2d by {stride} with {padding}"),
+            &shapes,
+            2e-6,
+            |i| super::conv2d(i[0].shaped(), i[1].shaped(), Some(i[2].shaped()), stride, padding),
+            |i| reference::conv2d(i[0].shaped(), i[1].shaped(), Some(i[2].shaped()), stride, padding),
+        );
+        compare(
+            "conv2d, strided, without bias",
+            &shapes[..2],
+            2e-6,
+            |i| super::conv2d(i[0].strided(), i[1].strided(), None, stride, padding),
+            |i| reference::conv2d(i[0].strided(), i[1].strided(), None, stride, padding),
+        );
+    }
+}
+
+#[test]
+fn conv2d_gives_gradients_only_where_they_are_wanted() {
+    let device = Device::flex().autodiff();
+    let (x, weight) = (
+        input::<4>([2, 3, 6, 6], 1, &device),
+        input::<4>([4, 3, 3, 3], 2, &device),
+    );
+    let trained = x.clone().require_grad();
+    let gradients = super::conv2d(trained.clone(), weight.clone(), None, 1, 1)
+        .sum()
+        .backward();
+    let want = reference::conv2d(trained.clone(), weight.clone(), None, 1, 1)
+        .sum()
+        .backward();
+    assert!(weight.grad(&gradients).is_none());
+    assert_near(
+        "x",
+        &numbers(trained.grad(&gradients).unwrap()),
+        &numbers(trained.grad(&want).unwrap()),
+        1e-5,
+    );
+
+    let trained = weight.require_grad();
+    let gradients = super::conv2d(x.clone(), trained.clone(), None, 1, 1).sum().backward();
+    let want = reference::conv2d(x.clone(), trained.clone(), None, 1, 1)
+        .sum()
+        .backward();
+    assert!(x.grad(&gradients).is_none());
+    assert_near(
+        "weight",
+        &numbers(trained.grad(&gradients).unwrap()),
+        &numbers(trained.grad(&want).unwrap()),
+        1e-5,
+    );
+}

@@ -1,0 +1,421 @@
+//! Two-dimensional convolution as matrix products over unfolded patches, forward and backward. Every sum is taken in an
+//! order that depends on the sizes alone, never on the threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::matrix::{Matrix, MatrixMut, Shared, multiply};
+use super::simd::{self, LANES, per_instruction_set};
+
+/// Sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub batch: usize,
+    pub inputs: usize,
+    pub height: usize,
+    pub width: usize,
+    pub outputs: usize,
+    pub kernel: [usize; 2],
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Sizes {
+    /// Height and width of the output; `None` where the kernel does not fit.
+    pub(super) fn output(&self) -> Option<[usize; 2]> {
+        let along = |size: usize, kernel: usize| {
+            let room = (size + 2 * self.padding).checked_sub(kernel)?;
+            room.checked_div(self.stride).map(|steps| steps + 1)
+        };
+        Some([along(self.height, self.kernel[0])?, along(self.width, self.kernel[1])?])
+    }
+
+    fn rows(&self) -> usize {
+        self.output().map_or(0, |[rows, _]| rows)
+    }
+
+    fn columns(&self) -> usize {
+        self.output().map_or(0, |[_, columns]| columns)
+    }
+
+    fn out_plane(&self) -> usize {
+        self.rows() * self.columns()
+    }
+
+    fn plane(&self) -> usize {
+        self.height * self.width
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Whether unfolding would only copy.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == 1 && self.padding == 0
+    }
+
+    /// Cuts the batch in tiles of about `wanted` output positions: several small pictures, or rows of a large one.
+    fn tiles(&self, wanted: usize, at_least: usize) -> Vec<Tile> {
+        let (plane, rows) = (self.out_plane(), self.rows());
+        if plane * 2 <= wanted && self.batch > 1 {
+            let pictures = (wanted / plane).min(self.batch.div_ceil(at_least)).max(1);
+            let starts = (0..self.batch).step_by(pictures);
+            return starts
+                .map(|b| Tile {
+                    pictures: b..(b + pictures).min(self.batch),
+                    rows: 0..rows,
+                })
+                .collect();
+        }
+        let pieces = plane
+            .div_ceil(wanted.max(1))
+            .max(if self.batch == 1 { at_least.min(rows) } else { 1 });
+        let step = rows.div_ceil(pieces).max(1);
+        let of = |b: usize| {
+            let starts = (0..rows).step_by(step);
+            starts.map(move |row| Tile {
+                pictures: b..b + 1,
+                rows: row..(row + step).min(rows),
+            })
+        };
+        (0..self.batch).flat_map(of).collect()
+    }
+
+    /// Output positions that one product takes, so that the unfolded patches of `depth` stay near the cache.
+    fn tile_size(depth: usize) -> usize {
+        (256 * 1024 / depth.max(1)).clamp(256, 4096)
+    }
+}
+
+/// Output positions that one product computes: rows of one picture, or all rows of several.
+struct Tile {
+    pictures: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl Tile {
+    fn positions(&self, sizes: &Sizes) -> usize {
+        self.pictures.len() * self.rows.len() * sizes.columns()
+    }
+}
+
+per_instruction_set!(
+    /// Unfolds the patches of some channels of one picture: row (channel, tap) of `out`, at column `at` and on, gets
+    /// what that tap sees at each output position of `rows`. `stride` lies between rows of `out`.
+    fn unfold(x: &[f32], sizes: &Sizes, rows: &Range<usize>, out: &mut [f32], stride: usize, at: usize) = unfold_body
+);
+per_instruction_set!(
+    /// The reverse of [`unfold`]: adds each number to the place that it came from.
+    fn fold_back(from: &[f32], sizes: &Sizes, rows: &Range<usize>, dx: &mut [f32], stride: usize, at: usize) = fold_body
+);
+per_instruction_set!(fn total(x: &[f32], sum: &mut f64) = total_body);
+
+/// The output columns whose tap `k` falls inside a line of `size`.
+#[inline(always)]
+fn inside(k: usize, size: usize, columns: usize, stride: usize, padding: usize) -> Range<usize> {
+    let first = padding.saturating_sub(k).div_ceil(stride).min(columns);
+    let end = (size + padding).saturating_sub(k).div_ceil(stride).min(columns);
+    first..end.max(first)
+}
+
+/// Copies in fixed steps: the lines are short, and a call of memcpy costs more than they do.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    let (mut tos, mut froms) = (to.chunks_exact_mut(8), from.chunks_exact(8));
+    for (to, from) in (&mut tos).zip(&mut froms) {
+        to[..8].copy_from_slice(&from[..8]);
+    }
+    for (to, from) in tos.into_remainder().iter_mut().zip(froms.remainder()) {
+        *to = *from;
+    }
+}
+
+#[inline(always)]
+fn unfold_body(x: &[f32], sizes: &Sizes, rows: &Range<usize>, out: &mut [f32], stride: usize, at: usize) {
+    let (columns, step, padding) = (sizes.columns(), sizes.stride, sizes.padding);
+    let [taps_y, taps_x] = sizes.kernel;
+    for (channel, x) in x.chunks_exact(sizes.plane()).enumerate() {
+        for ky in 0..taps_y {
+            for kx in 0..taps_x {
+                let start = ((channel * taps_y + ky) * taps_x + kx) * stride + at;
+                let out = &mut out[start..start + rows.len() * columns];
+                let seen = inside(kx, sizes.width, columns, step, padding);
+                for (row, line) in rows.clone().zip(out.chunks_exact_mut(columns)) {
+                    let y = row * step + ky;
+                    if y < padding || y - padding >= sizes.height || seen.is_empty() {
+                        line.fill(0.0);
+                        continue;
+                    }
+                    let x = &x[(y - padding) * sizes.width..][..sizes.width];
+                    for v in &mut line[..seen.start] {
+                        *v = 0.0;
+                    }
+                    for v in &mut line[seen.end..] {
+                        *v = 0.0;
+                    }
+                    let first = seen.start * step + kx - padding;
+                    let line = &mut line[seen.clone()];
+                    if step == 1 {
+                        copy(line, &x[first..first + line.len()]);
+                    } else {
+                        for (v, x) in line.iter_mut().zip(x[first..].iter().step_by(step)) {
+                            *v = *x;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn fold_body(from: &[f32], sizes: &Sizes, rows: &Range<usize>, dx: &mut [f32], stride: usize, at: usize) {
+    let (columns, step, padding) = (sizes.columns(), sizes.stride, sizes.padding);
+    let [taps_y, taps_x] = sizes.kernel;
+    for (channel, dx) in dx.chunks_exact_mut(sizes.plane()).enumerate() {
+        for ky in 0..taps_y {
+            for kx in 0..taps_x {
+                let start = ((channel * taps_y + ky) * taps_x + kx) * stride + at;
+                let from = &from[start..start + rows.len() * columns];
+                let seen = inside(kx, sizes.width, columns, step, padding);
+                for (row, line) in rows.clone().zip(from.chunks_exact(columns)) {
+                    let y = row * step + ky;
+                    if y < padding || y - padding >= sizes.height || seen.is_empty() {
+                        continue;
+                    }
+                    let dx = &mut dx[(y - padding) * sizes.width..][..sizes.width];
+                    let first = seen.start * step + kx - padding;
+                    let line = &line[seen.clone()];
+                    if step == 1 {
+                        for (dx, v) in dx[first..first + line.len()].iter_mut().zip(line) {
+                            *dx += v;
+                        }
+                    } else {
+                        for (dx, v) in dx[first..].iter_mut().step_by(step).zip(line) {
+                            *dx += v;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn total_body(x: &[f32], sum: &mut f64) {
+    let mut lanes = [0.0_f64; LANES];
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            lanes[lane] += f64::from(chunk[lane]);
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(chunks.remainder()) {
+        *lane += f64::from(*v);
+    }
+    *sum = simd::fold(&lanes);
+}
+
+/// Unfolds some channels of a tile's pictures, side by side.
+fn unfold_tile(x: &[f32], sizes: &Sizes, channels: &Range<usize>, tile: &Tile, out: &mut [f32]) {
+    let (stride, each) = (tile.positions(sizes), tile.rows.len() * sizes.columns());
+    for (i, picture) in tile.pictures.clone().enumerate() {
+        let start = (picture * sizes.inputs + channels.start) * sizes.plane();
+        let x = &x[start..start + channels.len() * sizes.plane()];
+        unfold(x, sizes, &tile.rows, out, stride, i * each);
+    }
+}
+
+/// The convolution of `x` with `weight`, plus `bias` where it is not empty.
+pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let (outputs, plane, depth) = (sizes.outputs, sizes.out_plane(), sizes.inputs * sizes.taps());
+    let mut y = vec![0.0; sizes.batch * outputs * plane];
+    let shared = Shared::new(&mut y);
+    let weight = Matrix::new(weight, [outputs, depth], [depth, 1]);
+    let weight = Constant(weight);
+    sizes
+        .tiles(Sizes::tile_size(depth), 2)
+        .par_iter()
+        .for_each_init(Vec::new, |patches: &mut Vec<f32>, tile| {
+            let positions = tile.positions(sizes);
+            let picture = tile.pictures.start;
+            let alone = tile.pictures.len() == 1;
+            let right = if alone && sizes.is_pointwise() {
+                let x = &x[picture * depth * plane + tile.rows.start * sizes.columns()..];
+                Matrix::new(x, [depth, positions], [plane, 1])
+            } else {
+                patches.resize(patches.len().max(depth * positions), 0.0);
+                unfold_tile(x, sizes, &(0..sizes.inputs), tile, patches);
+                Matrix::new(patches, [depth, positions], [positions, 1])
+            };
+            let first = tile.rows.start * sizes.columns();
+            let length = tile.rows.len() * sizes.columns();
+            if alone {
+                let start = picture * outputs * plane + first;
+                // SAFETY: tiles share no output position.
+                let mut out = unsafe { shared.matrix(start, [outputs, positions], [plane, 1]) };
+                multiply(&mut out, false, 1.0, weight.get(), right);
+            } else {
+                let mut out = vec![0.0; outputs * positions];
+                multiply(
+                    &mut MatrixMut::new(&mut out, [outputs, positions], [positions, 1]),
+                    false,
+                    1.0,
+                    weight.get(),
+                    right,
+                );
+                for (i, picture) in tile.pictures.clone().enumerate() {
+                    for (output, out) in out.chunks_exact(positions).enumerate() {
+                        // SAFETY: tiles share no output position.
+                        let y = unsafe { shared.slice((picture * outputs + output) * plane, plane) };
+                        y.copy_from_slice(&out[i * plane..(i + 1) * plane]);
+                    }
+                }
+            }
+            for picture in tile.pictures.clone() {
+                for (output, bias) in bias.iter().enumerate() {
+                    // SAFETY: tiles share no output position.
+                    let y = unsafe { shared.slice((picture * outputs + output) * plane + first, length) };
+                    y.iter_mut().for_each(|y| *y += bias);
+                }
+            }
+        });
+    y
+}
+
+/// A matrix that every thread reads.
+struct Constant<'a>(Matrix<'a>);
+
+// SAFETY: nothing writes through a `Matrix`, and its memory is borrowed for as long.
+unsafe impl Sync for Constant<'_> {}
+
+impl<'a> Constant<'a> {
+    fn get(&self) -> Matrix<'a> {
+        self.0
+    }
+}
+
+/// The gradient of the output with its first two axes swapped: `[outputs, batch, plane]`.
+pub(super) fn swapped(dy: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let (outputs, plane) = (sizes.outputs, sizes.out_plane());
+    let mut out = vec![0.0; dy.len()];
+    out.par_chunks_mut(sizes.batch * plane)
+        .enumerate()
+        .for_each(|(output, out)| {
+            for (picture, out) in out.chunks_exact_mut(plane).enumerate() {
+                out.copy_from_slice(&dy[(picture * outputs + output) * plane..][..plane]);
+            }
+        });
+    out
+}
+
+/// The channels in about `wanted` blocks for the threads, or in more, of at most 32 channels, when one is not enough.
+fn blocks(channels: usize, wanted: usize) -> Vec<Range<usize>> {
+    let most = if wanted > 1 { 32 } else { channels };
+    let size = channels.div_ceil(wanted).clamp(1, most);
+    (0..channels)
+        .step_by(size)
+        .map(|start| start..(start + size).min(channels))
+        .collect()
+}
+
+/// The columns of the [`swapped`] gradient that belong to a tile.
+fn tile_gradient<'a>(dy: &'a [f32], sizes: &Sizes, tile: &Tile) -> Matrix<'a> {
+    let start = tile.pictures.start * sizes.out_plane() + tile.rows.start * sizes.columns();
+    Matrix::new(
+        &dy[start..],
+        [sizes.outputs, tile.positions(sizes)],
+        [sizes.batch * sizes.out_plane(), 1],
+    )
+}
+
+/// Gradient of `x` from the [`swapped`] gradient of the output.
+pub(super) fn input_gradient(dy: &[f32], weight: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let (taps, plane, depth) = (sizes.taps(), sizes.plane(), sizes.inputs * sizes.taps());
+    let mut dx = vec![0.0; sizes.batch * sizes.inputs * plane];
+    let shared = Shared::new(&mut dx);
+    // Rows of one picture overlap in what they add to, so a task takes a picture's tiles one after the other.
+    let mut tasks: Vec<Vec<Tile>> = Vec::new();
+    for tile in sizes.tiles(Sizes::tile_size(depth), 2) {
+        match tasks.last_mut() {
+            Some(task) if task.last().is_some_and(|last| last.pictures == tile.pictures) => task.push(tile),
+            _ => tasks.push(vec![tile]),
+        }
+    }
+    let channels = blocks(sizes.inputs, if tasks.len() < 4 { 4 } else { 1 });
+    let tasks: Vec<_> = tasks
+        .iter()
+        .flat_map(|tiles| channels.iter().map(move |block| (tiles, block)))
+        .collect();
+    tasks
+        .par_iter()
+        .for_each_init(Vec::new, |patches: &mut Vec<f32>, (tiles, block)| {
+            let rows = block.len() * taps;
+            let weight = Matrix::new(&weight[block.start * taps..], [sizes.outputs, rows], [depth, 1]).transposed();
+            for tile in *tiles {
+                let positions = tile.positions(sizes);
+                let right = tile_gradient(dy, sizes, tile);
+                if tile.pictures.len() == 1 && sizes.is_pointwise() {
+                    let start =
+                        (tile.pictures.start * sizes.inputs + block.start) * plane + tile.rows.start * sizes.width;
+                    // SAFETY: tasks share neither picture nor channel.
+                    let mut out = unsafe { shared.matrix(start, [rows, positions], [plane, 1]) };
+                    multiply(&mut out, false, 1.0, weight, right);
+                    continue;
+                }
+                patches.resize(patches.len().max(rows * positions), 0.0);
+                multiply(
+                    &mut MatrixMut::new(patches, [rows, positions], [positions, 1]),
+                    false,
+                    1.0,
+                    weight,
+                    right,
+                );
+                let each = tile.rows.len() * sizes.columns();
+                for (i, picture) in tile.pictures.clone().enumerate() {
+                    let start = (picture * sizes.inputs + block.start) * plane;
+                    // SAFETY: tasks share neither picture nor channel.
+                    let dx = unsafe { shared.slice(start, block.len() * plane) };
+                    fold_back(patches, sizes, &tile.rows, dx, positions, i * each);
+                }
+            }
+        });
+    dx
+}
+
+/// Gradient of the weight from the [`swapped`] gradient of the output.
+pub(super) fn weight_gradient(x: &[f32], dy: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let (taps, depth) = (sizes.taps(), sizes.inputs * sizes.taps());
+    let mut d_weight = vec![0.0; sizes.outputs * depth];
+    let shared = Shared::new(&mut d_weight);
+    let blocks = blocks(sizes.inputs, 4);
+    let widest = blocks.first().map_or(1, Range::len) * taps;
+    let tiles = sizes.tiles(Sizes::tile_size(widest).min(1024), 1);
+    blocks
+        .par_iter()
+        .for_each_init(Vec::new, |patches: &mut Vec<f32>, block| {
+            let rows = block.len() * taps;
+            // SAFETY: tasks share no channel.
+            let mut out = unsafe { shared.matrix(block.start * taps, [sizes.outputs, rows], [depth, 1]) };
+            for tile in &tiles {
+                let positions = tile.positions(sizes);
+                patches.resize(patches.len().max(rows * positions), 0.0);
+                unfold_tile(x, sizes, block, tile, patches);
+                let right = Matrix::new(patches, [rows, positions], [positions, 1]).transposed();
+                multiply(&mut out, true, 1.0, tile_gradient(dy, sizes, tile), right);
+            }
+        });
+    d_weight
+}
+
+/// Gradient of the bias from the [`swapped`] gradient of the output.
+pub(super) fn bias_gradient(dy: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let sums = dy.par_chunks(sizes.batch * sizes.out_plane()).map(|dy| {
+        let mut sum = 0.0;
+        total(dy, &mut sum);
+        sum as f32
+    });
+    sums.collect()
+}
