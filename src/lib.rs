@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod adapter;
+pub mod audit;
 pub mod cli;
 pub mod consent;
 pub mod digest;

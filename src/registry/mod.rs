@@ -8,6 +8,7 @@ mod adapters;
 mod artists;
 mod error;
 mod evidence;
+mod health;
 mod images;
 mod ledger;
 mod locations;

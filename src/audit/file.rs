@@ -1,0 +1,121 @@
+//! The adapter file by itself: what its own receipt can prove, without any registry.
+
+use std::path::Path;
+
+use super::report::{AdapterLine, BaseLine, Code, Finding, Report, RunLine, SnapshotLine};
+use crate::adapter::{AdapterError, Container};
+use crate::digest::Sha256Digest;
+use crate::receipt::{self, Change, Sealed};
+
+/// What is known of the file after looking at it alone.
+pub(super) struct Opened {
+    /// How findings name it.
+    pub subject: String,
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of the tensor region, when it parses.
+    pub tensors: Option<Sha256Digest>,
+    /// The receipt, when there is one that parses.
+    pub sealed: Option<Sealed>,
+}
+
+/// Reads the file and fills in what it says of itself. A file that is there and does not parse is a finding; one that
+/// cannot be read is an error.
+pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterError> {
+    let io = |source| AdapterError::Io {
+        path: path.display().to_string(),
+        source,
+    };
+    let sha256 = Sha256Digest::of_file(path).map_err(io)?;
+    let subject = format!("adapter:{sha256}");
+    let mut opened = Opened {
+        subject: subject.clone(),
+        sha256,
+        tensors: None,
+        sealed: None,
+    };
+    let mut found = |code, explanation: String| report.findings.push(Finding::new(code, &subject, explanation));
+    let container = match Container::read(path) {
+        Ok(container) => Some(container),
+        Err(error @ AdapterError::Io { .. }) => return Err(error),
+        Err(error) => {
+            found(Code::AdapterMalformed, error.to_string());
+            None
+        }
+    };
+    if let Some(container) = &container {
+        opened.tensors = Some(container.tensor_digest());
+        match receipt::open(container) {
+            Ok(None) => found(
+                Code::ReceiptMissing,
+                "the header carries no receipt, so nothing says what trained it".into(),
+            ),
+            Err(error) => found(Code::ReceiptChanged, error.to_string()),
+            Ok(Some(sealed)) => {
+                match receipt::changes(container, &sealed) {
+                    Ok(changes) => changes.into_iter().for_each(|change| {
+                        let (code, what) = explain(change);
+                        found(code, what.into());
+                    }),
+                    Err(error) => found(Code::ReceiptChanged, error.to_string()),
+                }
+                opened.sealed = Some(sealed);
+            }
+        }
+    }
+    report.adapter = Some(AdapterLine {
+        sha256,
+        tensor_sha256: opened.tensors,
+        receipt_sha256: opened.sealed.as_ref().map(|s| s.digest),
+        derived_from: opened.sealed.as_ref().and_then(|s| s.receipt.claims.derived_from),
+    });
+    if let Some(sealed) = &opened.sealed {
+        claims(sealed, report);
+    }
+    Ok(opened)
+}
+
+fn explain(change: Change) -> (Code, &'static str) {
+    match change {
+        Change::Tensors => (
+            Code::TensorsChanged,
+            "the weights are not those that the receipt was made for",
+        ),
+        Change::Header => (
+            Code::HeaderChanged,
+            "the header is not the one that the receipt was made for",
+        ),
+        Change::Receipt => (
+            Code::ReceiptChanged,
+            "the receipt is not the one whose digest stands beside it",
+        ),
+    }
+}
+
+/// What the receipt claims, until the registry confirms it.
+fn claims(sealed: &Sealed, report: &mut Report) {
+    let c = &sealed.receipt.claims;
+    report.base = Some(BaseLine {
+        sha256: c.base,
+        files: Default::default(),
+    });
+    report.run = Some(RunLine {
+        id: c.run,
+        steps: c.steps,
+        seed: c.seed,
+        program: c.program.clone(),
+        finished_at: None,
+        settings: c.settings.clone(),
+    });
+    report.snapshot = Some(SnapshotLine {
+        name: None,
+        root: c.snapshot,
+        policy: None,
+        policy_sha256: c.policy,
+        purpose: c.purpose.clone(),
+        members: c.members,
+        excluded: c.excluded.clone(),
+        licenses: c.licenses.clone(),
+        obligations: c.obligations.clone(),
+    });
+}

@@ -1,0 +1,37 @@
+//! Which images trained an adapter, under which consent, and what has changed since.
+//!
+//! The way goes adapter file → header and receipt → run → snapshot → each image's consent then and now. Every link is
+//! recomputed; what does not hold is a [`Finding`] with a stable code, and what could not be checked is said. A broken
+//! link (a changed byte in tensors, header or registry) makes the verdict `invalid`.
+//!
+//! Reads files and the registry, changes neither, never touches tensors as numbers. Makes [`Report`]s; [`html`] turns
+//! one into a self-contained page.
+
+mod adapter;
+mod file;
+pub mod html;
+mod image;
+mod members;
+mod report;
+mod trust;
+
+pub use adapter::audit_adapter;
+pub use image::{audit_image, downstream};
+pub use report::{
+    AdapterLine, BaseLine, Code, Downstream, ExcludedLine, Finding, ImageLine, Report, RunLine, Severity, SnapshotLine,
+    Verdict,
+};
+
+/// Why an audit could not run at all. What it finds wrong is a finding, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file could not be read.
+    #[error(transparent)]
+    Adapter(#[from] crate::adapter::AdapterError),
+    /// A snapshot could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::SnapshotError),
+    /// The registry refused.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
+}

@@ -1,0 +1,316 @@
+//! The words of a report: findings, severities, verdicts, and the lines about adapter, snapshot and images.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::digest::Sha256Digest;
+
+/// What was found. The names are stable: other programs rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// An image that trained the adapter may not be used any more.
+    ConsentWithdrawn,
+    /// The weights are not those the receipt or the registry names.
+    TensorsChanged,
+    /// The header is not the one the receipt or the registry names.
+    HeaderChanged,
+    /// The receipt is not the one whose digest stands beside it, or that the registry names.
+    ReceiptChanged,
+    /// The adapter carries no receipt.
+    ReceiptMissing,
+    /// The file does not parse as an adapter.
+    AdapterMalformed,
+    /// The registry does not hold what the receipt was made from.
+    RegistryChanged,
+    /// The chain of the consent ledger does not hold.
+    LedgerBroken,
+    /// The registry knows no snapshot of the receipt's root.
+    SnapshotUnknown,
+    /// The registry does not know the adapter.
+    AdapterUnknown,
+    /// An image's file is gone.
+    FileMissing,
+    /// An image's file holds other bytes.
+    FileChanged,
+}
+
+impl Code {
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::ConsentWithdrawn => "consent_withdrawn",
+            Code::TensorsChanged => "tensors_changed",
+            Code::HeaderChanged => "header_changed",
+            Code::ReceiptChanged => "receipt_changed",
+            Code::ReceiptMissing => "receipt_missing",
+            Code::AdapterMalformed => "adapter_malformed",
+            Code::RegistryChanged => "registry_changed",
+            Code::LedgerBroken => "ledger_broken",
+            Code::SnapshotUnknown => "snapshot_unknown",
+            Code::AdapterUnknown => "adapter_unknown",
+            Code::FileMissing => "file_missing",
+            Code::FileChanged => "file_changed",
+        }
+    }
+
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Code::TensorsChanged
+            | Code::HeaderChanged
+            | Code::ReceiptChanged
+            | Code::ReceiptMissing
+            | Code::AdapterMalformed
+            | Code::RegistryChanged
+            | Code::LedgerBroken => Severity::Invalid,
+            Code::ConsentWithdrawn => Severity::Error,
+            Code::FileMissing | Code::FileChanged | Code::SnapshotUnknown | Code::AdapterUnknown => Severity::Warning,
+        }
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something cannot be shown any more.
+    Warning,
+    /// Somebody's refusal reaches the adapter.
+    Error,
+    /// A link of the proof is broken.
+    Invalid,
+}
+
+impl Severity {
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::Invalid => "invalid",
+        }
+    }
+}
+
+/// One thing that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about: `adapter:…`, `image:…`, `snapshot:…`, `run:…`, `ledger` or `registry`.
+    pub subject: String,
+    /// What a person should know.
+    pub explanation: String,
+}
+
+impl Finding {
+    /// A finding of this code, with the code's severity.
+    pub fn new(code: Code, subject: impl Into<String>, explanation: impl Into<String>) -> Self {
+        Finding {
+            code,
+            severity: code.severity(),
+            subject: subject.into(),
+            explanation: explanation.into(),
+        }
+    }
+}
+
+/// What an audit comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything that was looked at holds.
+    Clean,
+    /// Every link holds, and something must be looked at.
+    Findings,
+    /// A link is broken: the adapter cannot be shown to be what it claims.
+    Invalid,
+}
+
+impl Verdict {
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Clean => "clean",
+            Verdict::Findings => "findings",
+            Verdict::Invalid => "invalid",
+        }
+    }
+}
+
+/// The adapter file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AdapterLine {
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of its tensor region, when it parses.
+    pub tensor_sha256: Option<Sha256Digest>,
+    /// SHA-256 of its receipt, when it has one.
+    pub receipt_sha256: Option<Sha256Digest>,
+    /// Tensor digest of the adapter it was converted from.
+    pub derived_from: Option<Sha256Digest>,
+}
+
+/// The base model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BaseLine {
+    /// Overall digest.
+    pub sha256: Sha256Digest,
+    /// Digest of each file, when the run is known.
+    pub files: BTreeMap<String, Sha256Digest>,
+}
+
+/// The run that made the adapter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunLine {
+    /// Identity of the run: the digest of its inputs.
+    pub id: Sha256Digest,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// The seed.
+    pub seed: u64,
+    /// The program and its version.
+    pub program: String,
+    /// When it ended, when the registry knows the run.
+    pub finished_at: Option<jiff::Timestamp>,
+    /// The settings that shaped the weights.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The training set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SnapshotLine {
+    /// Its name, when the registry knows it.
+    pub name: Option<String>,
+    /// Its Merkle root.
+    pub root: Sha256Digest,
+    /// Name of the policy, when known.
+    pub policy: Option<String>,
+    /// Digest of the policy.
+    pub policy_sha256: Sha256Digest,
+    /// What the images were cleared for.
+    pub purpose: String,
+    /// How many it holds.
+    pub members: u64,
+    /// How many were kept out, by reason code.
+    pub excluded: BTreeMap<String, u64>,
+    /// Members by licence.
+    pub licenses: BTreeMap<String, u64>,
+    /// Members by obligation.
+    pub obligations: BTreeMap<String, u64>,
+}
+
+/// An image that trained the adapter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImageLine {
+    /// Digest of the file.
+    pub sha256: Sha256Digest,
+    /// Where it was last seen; empty when nowhere.
+    pub paths: Vec<String>,
+    /// Who made it.
+    pub artist: Option<String>,
+    /// Its licence.
+    pub license: Option<String>,
+    /// The caption it was trained with.
+    pub caption: Option<String>,
+    /// Why it was allowed then.
+    pub consent_then: String,
+    /// The reason code now.
+    pub consent_now: String,
+    /// Whether the policy would still allow it.
+    pub allowed_now: bool,
+}
+
+/// An image that was kept out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExcludedLine {
+    /// Digest of the file.
+    pub sha256: Sha256Digest,
+    /// Where it was last seen.
+    pub paths: Vec<String>,
+    /// Who made it.
+    pub artist: Option<String>,
+    /// Its licence.
+    pub license: Option<String>,
+    /// Why it was kept out.
+    pub reason_code: String,
+    /// What said so.
+    pub because: String,
+}
+
+/// Something made from an image or an adapter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Downstream {
+    /// `snapshot`, `adapter` or `picture`.
+    pub kind: &'static str,
+    /// A snapshot's name, or the digest of a file.
+    pub id: String,
+    /// Where it was written; none for a snapshot.
+    pub path: Option<String>,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// What does not hold, the worst first.
+    pub findings: Vec<Finding>,
+    /// The adapter; none when an image was asked about.
+    pub adapter: Option<AdapterLine>,
+    /// The base model, as far as the receipt tells.
+    pub base: Option<BaseLine>,
+    /// The run.
+    pub run: Option<RunLine>,
+    /// The training set.
+    pub snapshot: Option<SnapshotLine>,
+    /// The images that trained it, by artist and licence.
+    pub images: Vec<ImageLine>,
+    /// The images that were kept out, by reason.
+    pub excluded: Vec<ExcludedLine>,
+    /// What was made from it.
+    pub downstream: Vec<Downstream>,
+    /// What could not be checked, and why.
+    pub unchecked: Vec<String>,
+}
+
+impl Report {
+    /// A report on nothing yet.
+    pub(super) fn empty() -> Self {
+        Report {
+            verdict: Verdict::Clean,
+            findings: Vec::new(),
+            adapter: None,
+            base: None,
+            run: None,
+            snapshot: None,
+            images: Vec::new(),
+            excluded: Vec::new(),
+            downstream: Vec::new(),
+            unchecked: Vec::new(),
+        }
+    }
+
+    /// Sorts everything and draws the verdict.
+    pub(super) fn conclude(mut self) -> Self {
+        self.findings
+            .sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
+        self.findings.dedup();
+        self.images
+            .sort_by(|a, b| (&a.artist, &a.license, &a.paths).cmp(&(&b.artist, &b.license, &b.paths)));
+        self.excluded
+            .sort_by(|a, b| (&a.reason_code, &a.artist, &a.paths).cmp(&(&b.reason_code, &b.artist, &b.paths)));
+        self.downstream.sort();
+        self.downstream.dedup();
+        self.verdict = match self.findings.first().map(|f| f.severity) {
+            None => Verdict::Clean,
+            Some(Severity::Invalid) => Verdict::Invalid,
+            Some(Severity::Warning | Severity::Error) => Verdict::Findings,
+        };
+        self
+    }
+}
