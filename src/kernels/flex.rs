@@ -9,7 +9,7 @@ use burn::tensor::{Bytes, DType, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 
 use super::autodiff::{BackwardFn, record};
-use super::{activation, conv, norm};
+use super::{activation, attention, conv, norm};
 
 /// Whether the kernels can take `x`: f32 on Flex, with or without autodiff.
 pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
@@ -38,6 +38,14 @@ pub(super) trait Kernels: Backend {
     fn fused_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn fused_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn tiled_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f32,
+        causal: bool,
+    ) -> FloatTensor<Self>;
 
     /// A `bias` without elements stands for none.
     fn unfolded_conv2d(
@@ -150,6 +158,58 @@ fn geglu(x: FlexTensor) -> (FlexTensor, BackwardFn<1>) {
     (y, Arc::new(backward))
 }
 
+/// `[batch, heads, tokens, width]` with the numbers of a token side by side, copied only where they are not so already.
+fn by_token(tensor: FlexTensor) -> FlexTensor {
+    let layout = tensor.layout();
+    let fits = layout.strides().last() == Some(&1) && layout.strides().iter().all(|stride| *stride >= 0);
+    if fits { tensor } else { tensor.to_contiguous() }
+}
+
+fn tokens(tensor: &FlexTensor) -> attention::Tokens<'_> {
+    let layout = tensor.layout();
+    let stride = |axis: usize| layout.strides()[axis].unsigned_abs();
+    attention::Tokens {
+        data: &tensor.storage::<f32>()[layout.start_offset()..],
+        strides: [stride(0), stride(1), stride(2)],
+    }
+}
+
+fn from_tokens(made: attention::Made, shape: [usize; 4]) -> FlexTensor {
+    let [picture, head, token] = made.strides.map(|stride| stride as isize);
+    let layout = Layout::new(Shape::new(shape), vec![picture, head, token, 1], 0);
+    FlexTensor::new(Bytes::from_elems(made.data), layout, DType::F32)
+}
+
+fn attend(inputs: [FlexTensor; 3], scale: f32, causal: bool) -> (FlexTensor, BackwardFn<3>) {
+    let [q, k, v] = inputs.map(by_token);
+    let [batch, heads, queries, width] = q.layout().shape().dims();
+    let keys = k.layout().shape()[2];
+    let sizes = attention::Sizes {
+        batch,
+        heads,
+        queries,
+        keys,
+        width,
+        scale,
+        causal,
+    };
+    let (made, softmax) = attention::forward(tokens(&q), tokens(&k), tokens(&v), &sizes);
+    let y = from_tokens(made, [batch, heads, queries, width]);
+    let kept = y.clone();
+    let backward = move |gradient: FlexTensor| {
+        let gradient = by_token(gradient);
+        let all = [tokens(&q), tokens(&k), tokens(&v), tokens(&kept), tokens(&gradient)];
+        let [dq, dk, dv] = attention::backward(all, &softmax, &sizes);
+        let of_keys = [batch, heads, keys, width];
+        [
+            Some(from_tokens(dq, [batch, heads, queries, width])),
+            Some(from_tokens(dk, of_keys)),
+            Some(from_tokens(dv, of_keys)),
+        ]
+    };
+    (y, Arc::new(backward))
+}
+
 /// `tracked`: which inputs need a gradient. What no gradient needs is not kept.
 fn conv2d(inputs: [FlexTensor; 3], sizes: conv::Sizes, tracked: [bool; 3]) -> (FlexTensor, BackwardFn<3>) {
     let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
@@ -175,6 +235,10 @@ fn conv2d(inputs: [FlexTensor; 3], sizes: conv::Sizes, tracked: [bool; 3]) -> (F
 }
 
 impl Kernels for Flex {
+    fn tiled_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32, causal: bool) -> FlexTensor {
+        attend([q, k, v], scale, causal).0
+    }
+
     fn unfolded_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, sizes: conv::Sizes) -> FlexTensor {
         conv2d([x, weight, bias], sizes, [false; 3]).0
     }
@@ -204,6 +268,16 @@ impl Kernels for Flex {
 }
 
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn tiled_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f32,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        record::<C, 3>([q, k, v], |inputs, _| attend(inputs, scale, causal))
+    }
+
     fn unfolded_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

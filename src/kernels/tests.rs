@@ -289,3 +289,63 @@ fn conv2d_gives_gradients_only_where_they_are_wanted() {
         1e-5,
     );
 }
+
+#[test]
+fn attention_matches() {
+    // batch, heads, queries, keys, width
+    let table = [
+        [1, 1, 1, 1, 1],
+        [2, 3, 5, 7, 4],
+        [1, 2, 70, 77, 40],
+        [2, 2, 256, 256, 32],
+        [1, 5, 130, 1100, 8],
+        [3, 1, 9, 600, 17],
+    ];
+    for [batch, heads, queries, keys, width] in table {
+        let shapes = [
+            vec![batch, heads, queries, width],
+            vec![batch, heads, keys, width],
+            vec![batch, heads, keys, width],
+        ];
+        let by_token = [
+            vec![batch, queries, heads, width],
+            vec![batch, keys, heads, width],
+            vec![batch, keys, heads, width],
+        ];
+        let scale = 1.0 / (width as f64).sqrt();
+        for causal in [false, true] {
+            compare(
+                "attention",
+                &shapes,
+                2e-6,
+                |i| super::attention(i[0].shaped(), i[1].shaped(), i[2].shaped(), scale, causal),
+                |i| reference::attention(i[0].shaped(), i[1].shaped(), i[2].shaped(), scale, causal),
+            );
+            compare(
+                "attention, strided",
+                &shapes,
+                2e-6,
+                |i| super::attention(i[0].strided(), i[1].strided(), i[2].strided(), scale, causal),
+                |i| reference::attention(i[0].strided(), i[1].strided(), i[2].strided(), scale, causal),
+            );
+            let swapped = |i: &Input| i.shaped::<4>().swap_dims(1, 2);
+            compare(
+                "attention, by token",
+                &by_token,
+                2e-6,
+                |i| super::attention(swapped(&i[0]), swapped(&i[1]), swapped(&i[2]), scale, causal).swap_dims(1, 2),
+                |i| reference::attention(swapped(&i[0]), swapped(&i[1]), swapped(&i[2]), scale, causal).swap_dims(1, 2),
+            );
+        }
+    }
+}
+
+#[test]
+fn attention_bears_large_scores() {
+    let device = Device::flex();
+    let [q, k, v] = [1, 2, 3].map(|seed| input::<4>([1, 2, 70, 16], seed, &device) * 8.0);
+    let got = numbers(super::attention(q.clone(), k.clone(), v.clone(), 1.0, false));
+    let want = numbers(reference::attention(q, k, v, 1.0, false));
+    // Scores of several hundred carry an error of 1e-5 into their exponentials.
+    assert_near("attention", &got, &want, 1e-4);
+}
