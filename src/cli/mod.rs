@@ -5,9 +5,15 @@
 //! never uses this room.
 
 mod context;
+mod duplicates;
 mod error;
+mod event;
+mod explain;
 mod images;
 mod ingest;
+mod ledger;
+mod snapshot;
+mod subject;
 mod table;
 
 use std::ffi::OsString;
@@ -81,10 +87,24 @@ pub struct Cli {
 /// The commands, one file each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// List groups of pictures that show the same thing
+    Duplicates(duplicates::Args),
+    /// Say why a picture may be used, or may not; exit code 1 when it may not
+    Explain(explain::Args),
+    /// Record a permission in the consent ledger
+    Grant(event::Grant),
     /// List the registered images with what is known about consent
     Images(images::Args),
     /// Register pictures, their signals, licences and fingerprints
     Ingest(ingest::Args),
+    /// List, verify or export the consent ledger
+    Ledger(ledger::Args),
+    /// Record an artist's refusal in the consent ledger
+    OptOut(event::OptOut),
+    /// End an opt-out or a grant
+    Revoke(event::Revoke),
+    /// Freeze, show, verify, compare and prove training sets
+    Snapshot(snapshot::Args),
 }
 
 /// Reads the process's arguments, runs the command and reports its error, if any.
@@ -113,7 +133,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Hands over to the command.
 fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Duplicates(args) => duplicates::run(context, args),
+        Command::Explain(args) => explain::run(context, args),
+        Command::Grant(args) => event::grant(context, args),
         Command::Images(args) => images::run(context, args),
         Command::Ingest(args) => ingest::run(context, args),
+        Command::Ledger(args) => ledger::run(context, args),
+        Command::OptOut(args) => event::opt_out(context, args),
+        Command::Revoke(args) => event::revoke(context, args),
+        Command::Snapshot(args) => snapshot::run(context, args),
     }
 }

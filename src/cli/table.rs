@@ -58,7 +58,11 @@ fn cell(colored: bool, style: Style, text: impl ToString) -> Cell {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.table.to_string();
-        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        // Every cell is padded by a space on both sides; the first and the last serve nobody.
+        let lines: Vec<_> = text
+            .lines()
+            .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
+            .collect();
         f.write_str(&lines.join("\n"))
     }
 }

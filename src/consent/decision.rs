@@ -40,6 +40,8 @@ words! {
         CaptionMissing = "caption_missing",
         /// Left out of a snapshot: another member has the same pixels.
         Duplicate = "duplicate",
+        /// Left out of a snapshot: it may be used, but the snapshot is limited to others.
+        NotSelected = "not_selected",
     }
 }
 

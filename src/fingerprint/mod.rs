@@ -23,7 +23,7 @@ pub const SAME: u32 = 31;
 /// Beyond [`SAME`] and up to this distance a person should look.
 pub const DOUBTFUL: u32 = 44;
 /// Fingerprints of a lower quality say too little to match on: flat or nearly empty pictures.
-pub const LEAST_QUALITY: u8 = 10;
+pub const LEAST_QUALITY: u8 = 4;
 
 const VERSION: u8 = 1;
 /// Pictures whose aspect ratios differ by more than this factor are not crops of at most a tenth of each other.

@@ -16,7 +16,8 @@ use crate::registry::{ImageRecord, Registry, fold_name};
 /// The longest text of evidence that an exclusion keeps, in characters.
 const MAX_RAW: usize = 300;
 
-/// What a snapshot is limited to; empty: every registered picture. What is not selected is neither in nor left out.
+/// What a snapshot is limited to; empty: every registered picture. What may be used and is not selected is left out as
+/// `not_selected`; what is refused keeps its own reason, so that one snapshot tells the whole story.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
@@ -53,16 +54,19 @@ pub fn create(
     }
     let head = registry.ledger_head()?;
     let known = registry.known()?;
-    let images: Vec<_> = known
+    let mut judged: Vec<_> = known
         .images
-        .iter()
-        .filter(|image| selection.takes(image, &artists))
-        .collect();
-    let mut judged: Vec<_> = images
         .par_iter()
         .map(|image| {
             let nothing = Evidence::none(image.sha256);
-            judge(image, known.evidence(&image.sha256).unwrap_or(&nothing), policy, at)
+            let selected = selection.takes(image, &artists);
+            judge(
+                image,
+                known.evidence(&image.sha256).unwrap_or(&nothing),
+                policy,
+                selected,
+                at,
+            )
         })
         .collect();
 
@@ -108,11 +112,14 @@ fn judge<'a>(
     image: &'a ImageRecord,
     evidence: &Evidence,
     policy: &Policy,
+    selected: bool,
     at: Timestamp,
 ) -> (&'a ImageRecord, Decision, Option<ReasonCode>) {
     let decision = decide(evidence, policy, at);
     let refusal = if !decision.allowed {
         Some(decision.reason_code)
+    } else if !selected {
+        Some(ReasonCode::NotSelected)
     } else if !image.paths.iter().any(|path| holds(path, &image.sha256)) {
         Some(ReasonCode::FileMissing)
     } else if policy.refuse_without_caption && image.caption.as_deref().is_none_or(|text| text.trim().is_empty()) {

@@ -125,6 +125,35 @@ fn both_sides_are_written_down_and_verify() {
 }
 
 #[test]
+fn a_selection_leaves_the_rest_out_and_refusals_keep_their_reason() {
+    let mut world = World::new();
+    let chosen = world.add("a.png", "Mira", Some("CC0-1.0"), 1);
+    let other = world.add("b.png", "Tove", Some("CC0-1.0"), 2);
+    let bare = world.add("c.png", "Tove", None, 3);
+    world.registry.add_aliases("Mira", &["M. Lund".into()]).unwrap();
+    let selection = Selection {
+        artists: vec!["m. lund".into()],
+        sources: Vec::new(),
+    };
+    let document = create(&mut world.registry, "mira", &policy(), &selection, time(2)).unwrap();
+    assert_eq!(
+        document.members.iter().map(|member| member.image).collect::<Vec<_>>(),
+        [chosen]
+    );
+    let mut left: Vec<_> = document
+        .excluded
+        .iter()
+        .map(|found| (found.image, found.reason_code))
+        .collect();
+    left.sort_by_key(|(_, reason)| *reason);
+    assert_eq!(
+        left,
+        [(bare, ReasonCode::LicenseMissing), (other, ReasonCode::NotSelected)]
+    );
+    assert_eq!(world.mismatches("mira", 3), []);
+}
+
+#[test]
 fn the_same_registry_gives_the_same_document() {
     let mut world = World::new();
     world.add("a.png", "Mira", Some("CC0-1.0"), 1);

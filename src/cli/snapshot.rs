@@ -1,0 +1,390 @@
+//! `assent snapshot`: freeze a training set, look at it, verify it, compare two, prove what is in one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::{Value, json};
+
+use super::explain::sentence;
+use super::{Context, Exit, HintExt, Style, Table, subject};
+use crate::consent::{Obligation, ReasonCode};
+use crate::digest::{Sha256Digest, canonical_json, write_atomic};
+use crate::snapshot::{self, Document, Proof, Selection, SnapshotError};
+
+/// A larger proof is refused, in bytes.
+const MAX_PROOF: u64 = 1 << 20;
+
+/// Options of `assent snapshot`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Freeze what may be used under a policy
+    Create {
+        /// Its name: letters, digits, `.`, `_`, `-`
+        name: String,
+        /// The policy: a file, or the name of a shipped one (`open-licences`, `opt-in`)
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+        /// Only pictures of this artist; may be repeated
+        #[arg(long = "artist", value_name = "NAME")]
+        artists: Vec<String>,
+        /// Only pictures whose source address begins with this; may be repeated
+        #[arg(long = "source", value_name = "PREFIX")]
+        sources: Vec<String>,
+    },
+    /// List the snapshots
+    List,
+    /// Show what is in and what was left out
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Hash the files and decide consent again, now; exit code 1 when anything differs
+    Verify {
+        /// Its name
+        name: String,
+    },
+    /// Show what changed from one to another; exit code 1 when they differ
+    Diff {
+        /// The earlier one
+        #[arg(value_name = "A")]
+        first: String,
+        /// The later one
+        #[arg(value_name = "B")]
+        second: String,
+    },
+    /// Write a proof that a picture is in, or is not
+    Prove {
+        /// The snapshot
+        name: String,
+        /// A file, or a SHA-256
+        #[arg(value_name = "PATH|SHA")]
+        image: OsString,
+        /// Write to this file instead of stdout
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check a proof; needs no registry
+    Check {
+        /// The proof's file
+        proof: PathBuf,
+        /// The root it must lead to, as the receipt names it
+        #[arg(long, value_name = "SHA")]
+        root: Option<Sha256Digest>,
+    },
+    /// Write the whole snapshot as one JSON document
+    Export {
+        /// Its name
+        name: String,
+        /// The file
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Bring in a snapshot that `export` wrote; `verify` then says whether its files are here
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// Does what is asked.
+pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    match args.action {
+        Action::Create {
+            name,
+            policy,
+            artists,
+            sources,
+        } => {
+            snapshot::check_name(&name)?;
+            let policy = subject::policy(Some(&policy))?;
+            let mut registry = context.open_registry()?;
+            let selection = Selection { artists, sources };
+            let made = snapshot::create(&mut registry, &name, &policy, &selection, context.now);
+            let document = match made {
+                Err(error @ SnapshotError::Empty { .. }) => {
+                    return Err(error).hint("`assent explain IMAGE` says why a picture is refused");
+                }
+                other => other?,
+            };
+            show(context, &document)?;
+            Ok(Exit::Done)
+        }
+        Action::List => list(context),
+        Action::Show { name } => {
+            show(context, &named(context, &name)?)?;
+            Ok(Exit::Done)
+        }
+        Action::Verify { name } => verify(context, &name),
+        Action::Diff { first, second } => diff(context, &named(context, &first)?, &named(context, &second)?),
+        Action::Prove { name, image, output } => prove(context, &name, &image, output),
+        Action::Check { proof, root } => check(context, &proof, root),
+        Action::Export { name, output } => {
+            named(context, &name)?.write(&output)?;
+            context.message(format_args!("wrote `{}`", output.display()));
+            Ok(Exit::Done)
+        }
+        Action::Import { file } => {
+            let document = Document::read(&file)?;
+            snapshot::import(&mut context.open_or_create_registry()?, &document)?;
+            show(context, &document)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn named(context: &Context, name: &str) -> Result<Document> {
+    let registry = context.open_registry()?;
+    Document::of(&registry, name).hint("`assent snapshot list` lists them")
+}
+
+fn list(context: &Context) -> Result<Exit> {
+    let registry = context.open_registry()?;
+    let mut table = Table::new(context, ["name", "root", "policy", "purpose", "created"]);
+    let rows = registry.snapshots()?;
+    for row in &rows {
+        if context.json {
+            context.json_line(&json!({
+                "name": row.name, "root": row.root, "policy": row.policy_name, "purpose": row.purpose,
+                "created_at": row.created_at,
+            }))?;
+        } else {
+            let (policy, purpose) = (row.policy_name.clone(), row.purpose.to_string());
+            table.row([
+                row.name.clone(),
+                row.root.short(),
+                policy,
+                purpose,
+                row.created_at.to_string(),
+            ]);
+        }
+    }
+    if !context.json && !rows.is_empty() {
+        context.line(table)?;
+    }
+    context.message(format_args!("{} snapshots", rows.len()));
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, document: &Document) -> Result<()> {
+    if context.json {
+        return context.json_line(&shown(document)?);
+    }
+    let name = context.paint(Style::Strong, &document.name);
+    let (policy, purpose) = (&document.policy.name, document.purpose);
+    context.line(format_args!(
+        "{name}  for {purpose} under the policy `{policy}`, made {}",
+        document.created_at
+    ))?;
+    context.line(format_args!("root {}", document.root))?;
+    let members = context.paint(Style::Good, format!("{} pictures are in", document.members.len()));
+    let excluded = context.paint(Style::Bad, format!("{} were left out", document.excluded.len()));
+    context.line(format_args!("\n{members}, {excluded}."))?;
+    let mut grounds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut obligations: Vec<Obligation> = Vec::new();
+    for member in &document.members {
+        let consent = &member.consent;
+        let under = if consent.licenses.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", consent.licenses.join(" AND "))
+        };
+        *grounds.entry(format!("{}{under}", consent.reason_code)).or_default() += 1;
+        obligations.extend(&consent.obligations);
+    }
+    for (ground, count) in &grounds {
+        context.line(format_args!("{count:>7}  {ground}"))?;
+    }
+    obligations.sort_unstable();
+    obligations.dedup();
+    if !obligations.is_empty() {
+        let words: Vec<_> = obligations.iter().map(|duty| duty.as_str()).collect();
+        context.line(format_args!("         obligations: {}", words.join(", ")))?;
+    }
+    let mut reasons: BTreeMap<ReasonCode, usize> = BTreeMap::new();
+    for exclusion in &document.excluded {
+        *reasons.entry(exclusion.reason_code).or_default() += 1;
+    }
+    if !reasons.is_empty() {
+        context.line("\nLeft out:")?;
+    }
+    for (reason, count) in &reasons {
+        let code = context.paint(Style::Bad, format!("{reason:<24}"));
+        context.line(format_args!("{count:>7}  {code}{}", sentence(*reason)))?;
+    }
+    if context.verbose {
+        for exclusion in &document.excluded {
+            let why = exclusion
+                .evidence
+                .first()
+                .map(|line| line.raw.as_str())
+                .unwrap_or_default();
+            context.line(format_args!(
+                "  {}  {}  {why}",
+                exclusion.image.short(),
+                exclusion.reason_code
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn shown(document: &Document) -> Result<Value> {
+    let mut members = Vec::new();
+    for member in &document.members {
+        let leaf = member.leaf()?;
+        members.push(json!({
+            "sha256": member.image,
+            "pixels": member.pixels,
+            "caption": member.caption,
+            "caption_digest": leaf.caption,
+            "consent_digest": leaf.consent,
+            "reason_code": member.consent.reason_code,
+            "licenses": member.consent.licenses,
+            "obligations": member.consent.obligations,
+        }));
+    }
+    Ok(json!({
+        "name": document.name,
+        "root": document.root,
+        "policy": document.policy.name,
+        "policy_digest": document.policy.digest,
+        "purpose": document.purpose,
+        "selection": document.selection,
+        "created_at": document.created_at,
+        "ledger": document.ledger,
+        "members": members,
+        "excluded": document.excluded,
+    }))
+}
+
+fn verify(context: &Context, name: &str) -> Result<Exit> {
+    let registry = context.open_registry()?;
+    let (members, mismatches) = match snapshot::verify(&registry, name, context.now) {
+        Ok(verified) => (verified.members().len(), Vec::new()),
+        Err(SnapshotError::Mismatch { mismatches, .. }) => (0, mismatches),
+        Err(error) => return Err(error).hint("`assent snapshot list` lists them"),
+    };
+    let root = Document::of(&registry, name)?.root;
+    let ok = mismatches.is_empty();
+    if context.json {
+        context.json_line(&json!({"ok": ok, "name": name, "root": root, "mismatches": mismatches}))?;
+    } else if ok {
+        let good = context.paint(Style::Good, "verified");
+        context.line(format_args!(
+            "{good}: {members} files are what they were, and all may be used"
+        ))?;
+        context.line(format_args!("root {root}"))?;
+    } else {
+        let bad = context.paint(Style::Bad, "does not verify");
+        context.line(format_args!("`{name}` {bad}: {} things differ", mismatches.len()))?;
+        for mismatch in &mismatches {
+            context.line(format_args!("  {}", mismatch.explanation))?;
+        }
+    }
+    Ok(if ok { Exit::Done } else { Exit::Findings })
+}
+
+fn diff(context: &Context, first: &Document, second: &Document) -> Result<Exit> {
+    let found = snapshot::diff(first, second)?;
+    let exit = if found.is_empty() { Exit::Done } else { Exit::Findings };
+    if context.json {
+        context.json_line(&json!({"a": first.root, "b": second.root, "diff": found}))?;
+        return Ok(exit);
+    }
+    let changed = |sign: &str, style, list: &[snapshot::Changed]| -> Result<()> {
+        for one in list {
+            let why = one.reason_code.map_or("not seen", |code| code.as_str());
+            context.line(format_args!("{} {}  ({why})", context.paint(style, sign), one.sha256))?;
+        }
+        Ok(())
+    };
+    changed("+", Style::Good, &found.added)?;
+    changed("-", Style::Bad, &found.removed)?;
+    for (what, list) in [("caption", &found.recaptioned), ("grounds", &found.reconsented)] {
+        for image in list {
+            context.line(format_args!("~ {image}  (other {what})"))?;
+        }
+    }
+    if found.policy_changed {
+        context.line(format_args!(
+            "~ the policy: `{}`, then `{}`",
+            first.policy.name, second.policy.name
+        ))?;
+    }
+    context.message(format_args!(
+        "{} added, {} removed",
+        found.added.len(),
+        found.removed.len()
+    ));
+    Ok(exit)
+}
+
+fn prove(context: &Context, name: &str, image: &OsString, output: Option<PathBuf>) -> Result<Exit> {
+    let document = named(context, name)?;
+    let path = Path::new(image);
+    // Absence is proven of pictures that nobody registered, too.
+    let digest = match image.to_string_lossy().parse() {
+        Ok(digest) => digest,
+        Err(_) if path.is_file() => {
+            Sha256Digest::of_file(path).with_context(|| format!("cannot read `{}`", path.display()))?
+        }
+        Err(_) => subject::registered(context, &context.open_registry()?, image)?,
+    };
+    let proof = snapshot::prove(&document, &digest)?;
+    let mut bytes = canonical_json(&proof)?;
+    match output {
+        None => context.line(String::from_utf8_lossy(&bytes))?,
+        Some(path) => {
+            bytes.push(b'\n');
+            write_atomic(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+            let what = if proof.included { "is in" } else { "is not in" };
+            context.message(format_args!("wrote the proof that {} {what} `{name}`", digest.short()));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn check(context: &Context, path: &Path, root: Option<Sha256Digest>) -> Result<Exit> {
+    let about = || format!("cannot read the proof `{}`", path.display());
+    let size = fs::metadata(path).with_context(about)?.len();
+    if size > MAX_PROOF {
+        return Err(anyhow!("expected a proof of at most {MAX_PROOF} bytes, got {size}"));
+    }
+    let proof: Proof = serde_json::from_slice(&fs::read(path).with_context(about)?).with_context(about)?;
+    let problem = match (proof.check(), root) {
+        (Err(error), _) => Some(error.to_string()),
+        (Ok(()), Some(root)) if root != proof.root => Some(format!("expected the root {root}, got {}", proof.root)),
+        _ => None,
+    };
+    if context.json {
+        context.json_line(&json!({
+            "ok": problem.is_none(), "included": proof.included, "sha256": proof.image, "root": proof.root,
+            "snapshot": proof.snapshot, "problem": problem,
+        }))?;
+    } else if let Some(problem) = &problem {
+        context.line(format_args!(
+            "{}: {problem}",
+            context.paint(Style::Bad, "the proof shows nothing")
+        ))?;
+    } else {
+        let what = if proof.included { "is in" } else { "is not in" };
+        let good = context.paint(Style::Good, "the proof holds");
+        context.line(format_args!(
+            "{good}: {} {what} the snapshot with the root\n{}",
+            proof.image, proof.root
+        ))?;
+        if root.is_none() {
+            context.message("compare the root with the one in the receipt, or give it with `--root`");
+        }
+    }
+    Ok(if problem.is_none() { Exit::Done } else { Exit::Findings })
+}
