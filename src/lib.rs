@@ -10,6 +10,7 @@ pub mod cli;
 pub mod consent;
 pub mod digest;
 pub mod fingerprint;
+pub mod generate;
 pub mod ingest;
 pub mod kernels;
 pub mod lora;

@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod config;
 pub mod layers;
 pub mod params;
+pub mod pipeline;
 pub mod samplers;
 pub mod scheduler;
 pub mod text;
