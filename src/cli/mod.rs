@@ -4,7 +4,9 @@
 //! that the command exists to report, 2 could not run. Results go to stdout, everything else to stderr. The library
 //! never uses this room.
 
+mod bar;
 mod context;
+mod device;
 mod duplicates;
 mod error;
 mod event;
@@ -15,6 +17,7 @@ mod ledger;
 mod snapshot;
 mod subject;
 mod table;
+mod train_base;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -105,6 +108,8 @@ pub enum Command {
     Revoke(event::Revoke),
     /// Freeze, show, verify, compare and prove training sets
     Snapshot(snapshot::Args),
+    /// Train a small base model from nothing on a snapshot
+    TrainBase(train_base::Args),
 }
 
 /// Reads the process's arguments, runs the command and reports its error, if any.
@@ -142,5 +147,6 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
+        Command::TrainBase(args) => train_base::run(context, args),
     }
 }

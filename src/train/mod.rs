@@ -2,4 +2,11 @@
 //!
 //! Works on a verified snapshot only, knows no SQL and no command line; the clock and the seed are arguments.
 
+pub mod base;
+pub mod data;
+pub mod engine;
+pub mod error;
+pub mod loss;
 pub mod optimizer;
+pub mod state;
+pub mod watch;

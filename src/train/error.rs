@@ -1,0 +1,121 @@
+//! What can go wrong in training.
+
+use std::path::{Path, PathBuf};
+
+use crate::adapter::AdapterError;
+use crate::generate::GenerateError;
+use crate::lora::LoraError;
+use crate::model::pipeline::PipelineError;
+use crate::model::scheduler::ScheduleError;
+use crate::model::weights::LoadError;
+use crate::pixels::PixelsError;
+use crate::receipt::ReceiptError;
+use crate::sheet::SheetError;
+
+/// Why a training did not start or did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A file could not be read or written.
+    #[error("cannot access `{path}`: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A configuration that does not parse.
+    #[error("`{path}`: {message}")]
+    Config {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and where.
+        message: String,
+    },
+    /// A setting outside its range, or one that does not fit the data.
+    #[error("{0}")]
+    Setting(String),
+    /// A picture of the snapshot that cannot be read.
+    #[error("picture `{id}` of the snapshot cannot be read: {source}")]
+    Picture {
+        /// Its digest.
+        id: String,
+        /// Why.
+        source: PixelsError,
+    },
+    /// A picture without a caption.
+    #[error("picture `{id}` has no caption; hint: write one beside it (`NAME.txt`) or set `allow_empty_captions`")]
+    NoCaption {
+        /// Its digest.
+        id: String,
+    },
+    /// A checkpoint that is not of this run.
+    #[error(
+        "the checkpoint in `{path}` is not of this run: {what} is another; hint: train without --resume into a fresh folder"
+    )]
+    OtherRun {
+        /// Where it lies.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The loss is no longer a number.
+    #[error("the loss at step {step} is {loss}; hint: lower the learning rate")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// The base model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The base as a whole.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The base's noise schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// Drawing samples.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The adapter layers.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+    /// The adapter file.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The receipt.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// A curve or a sheet.
+    #[error(transparent)]
+    Sheet(#[from] SheetError),
+}
+
+impl TrainError {
+    /// An input or output error on a path.
+    pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Writes a file through a temporary one beside it, so that it is there whole or not at all.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    use std::io::Write;
+    let io = TrainError::io(path);
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(&io)?;
+    file.write_all(bytes).map_err(&io)?;
+    file.as_file().sync_all().map_err(&io)?;
+    file.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
+}
