@@ -1,0 +1,154 @@
+//! Training's cases: the loss, an adapter's gradients, and what AdamW makes of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use assent::adapter;
+use assent::lora;
+use assent::model::params::to_vec;
+use assent::model::scheduler::NoiseSchedule;
+use assent::model::unet::UNet;
+use assent::train::optimizer::{AdamW, AdamWConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::json;
+
+use crate::check::Check;
+use crate::fixture::{Case, Fixture};
+
+/// The U-Net with the case's adapter, whose tensors autodiff follows.
+fn with_adapter(fixture: &Fixture, case: &Case) -> Result<UNet> {
+    let file = adapter::read(&fixture.root.join(case.text("file")?))?;
+    let mut unet = fixture.unet(true)?;
+    lora::attach_modules(&mut unet, &file.modules, 1.0)?;
+    lora::for_each(&mut unet, &mut |_, mut param| param.track());
+    Ok(unet)
+}
+
+/// The loss over the batch, and of each sample without its weight.
+struct Loss {
+    mean: Tensor<1>,
+    per_sample: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+fn loss(unet: &UNet, fixture: &Fixture, case: &Case) -> Result<Loss> {
+    let device = Device::flex().autodiff();
+    let schedule = NoiseSchedule::new(&fixture.schedule()?);
+    let timesteps = case.timesteps(fixture)?;
+    let latents: Tensor<4> = case.input(fixture, "latents", &device)?;
+    let noise: Tensor<4> = case.input(fixture, "noise", &device)?;
+    let noisy = schedule.add_noise(latents.clone(), noise.clone(), &timesteps)?;
+    let target = schedule.target(latents, noise, &timesteps)?;
+    let context = case.input(fixture, "encoder_hidden_states", &device)?;
+    let added = case.added(fixture, &device)?;
+    let times: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
+    let prediction = unet.forward(noisy, &times, &context, added.as_ref());
+
+    let batch = timesteps.len();
+    let per_sample: Tensor<1> = (prediction - target)
+        .square()
+        .reshape([batch as i32, -1])
+        .mean_dim(1)
+        .squeeze_dim(1);
+    let weights = timesteps.iter().map(|t| match case.text("objective")? {
+        "min_snr" => Ok(schedule.min_snr_weight(*t, case.number("gamma")? as f32)?),
+        "mse" => Ok(1.0),
+        other => anyhow::bail!("no objective `{other}`"),
+    });
+    let weights = weights.collect::<Result<Vec<f32>>>()?;
+    let column = Tensor::<1>::from_data(TensorData::new(weights.clone(), [batch]), &device);
+    Ok(Loss {
+        mean: (per_sample.clone() * column).mean(),
+        per_sample: to_vec(per_sample),
+        weights,
+    })
+}
+
+/// Tensors by name: shapes and values.
+type Named = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// The gradients of an adapter's tensors.
+fn gradients(unet: &mut UNet, loss: &Loss) -> Result<Named> {
+    let mut all = loss.mean.backward();
+    let mut out = BTreeMap::new();
+    let mut without = None;
+    lora::for_each(unet, &mut |name, param| match param.gradient(&mut all) {
+        Some(gradient) => drop(out.insert(name.to_owned(), (param.shape(), gradient))),
+        None => without = Some(name.to_owned()),
+    });
+    match without {
+        Some(name) => anyhow::bail!("`{name}` has no gradient"),
+        None => Ok(out),
+    }
+}
+
+fn scalar(tensor: &Tensor<1>) -> Result<f32> {
+    to_vec(tensor.clone()).first().copied().context("an empty loss")
+}
+
+pub fn train(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
+    let mut unet = with_adapter(fixture, case)?;
+    let loss = loss(&unet, fixture, case)?;
+    for (name, (shape, gradient)) in gradients(&mut unet, &loss)? {
+        check.output(&format!("grad/{name}"), &shape, &gradient)?;
+    }
+    check.value("loss", &json!(scalar(&loss.mean)?))?;
+    check.value("per_sample", &json!(loss.per_sample))?;
+    check.value("weights", &json!(loss.weights))?;
+    check.value("prediction_type", &json!(fixture.schedule()?.prediction_type.as_str()))
+}
+
+/// A share of a thousandth may be further off than this, and none as far as the other.
+const NEAR: f64 = 1e-5;
+const FAR: f64 = 6e-3;
+
+pub fn adamw(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
+    let mut unet = with_adapter(fixture, case)?;
+    let [beta1, beta2] = case.param("betas")?;
+    let config = AdamWConfig {
+        beta1,
+        beta2,
+        eps: case.number("eps")?,
+        weight_decay: case.number("weight_decay")?,
+    };
+    let mut optimizer = AdamW::new(config, None);
+    lora::for_each(&mut unet, &mut |name, param| optimizer.add(name, param.values()));
+    let start = optimizer.clone();
+    let mut losses = Vec::new();
+    for _ in 0..case.count("steps")? {
+        let loss = loss(&unet, fixture, case)?;
+        losses.push(scalar(&loss.mean)?);
+        let gradients = gradients(&mut unet, &loss)?
+            .into_iter()
+            .map(|(name, (_, g))| (name, g))
+            .collect();
+        optimizer.update(&gradients, case.number("lr")?);
+        lora::for_each(&mut unet, &mut |name, mut param| {
+            param.set(optimizer.slots[name].value.clone(), true)
+        });
+    }
+    losses.push(scalar(&loss(&unet, fixture, case)?.mean)?);
+
+    // The first updates are the learning rate in the direction of the gradient's sign, whatever its size: where it is
+    // next to nothing, another rounding gives another sign. So some elements may go astray, but few.
+    let mut shapes = BTreeMap::new();
+    lora::for_each(&mut unet, &mut |name, param| {
+        drop(shapes.insert(name.to_owned(), param.shape()))
+    });
+    let (mut far, mut count, mut worst) = (0usize, 0usize, 0.0f64);
+    for (name, slot) in &optimizer.slots {
+        let expected = check.expected(&format!("weight/{name}"), &shapes[name])?;
+        for ((end, begin), expected) in slot.value.iter().zip(&start.slots[name].value).zip(expected) {
+            let begin = f64::from(*begin);
+            let difference = ((f64::from(*end) - begin) - (f64::from(*expected) - begin)).abs();
+            anyhow::ensure!(difference.is_finite(), "`{name}` has a weight that is no number");
+            (far, count, worst) = (far + usize::from(difference > NEAR), count + 1, worst.max(difference));
+        }
+    }
+    check.note(
+        far as f64 / (1e-3 * count as f64),
+        &format!("{far} of {count} updates off by more than {NEAR:e}"),
+    );
+    check.note(worst / FAR, &format!("an update off by {worst:.1e} of {FAR:.0e}"));
+    check.value("losses", &json!(losses))
+}
