@@ -17,6 +17,24 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// What it is called in a run's record: its kind, `flex` for the CPU.
+    pub fn name(&self) -> String {
+        let kind = self.device.split(':').next().unwrap_or("auto");
+        let auto = if cfg!(feature = "cuda") {
+            "cuda"
+        } else if cfg!(feature = "vulkan") {
+            "vulkan"
+        } else {
+            "flex"
+        };
+        match kind {
+            "auto" => auto,
+            "cpu" => "flex",
+            other => other,
+        }
+        .to_owned()
+    }
+
     /// The device; `auto` is a GPU where the program was built for one.
     pub fn get(&self) -> Result<Device> {
         let (kind, index) = self.device.split_once(':').unwrap_or((&self.device, "0"));

@@ -17,6 +17,7 @@ mod ledger;
 mod snapshot;
 mod subject;
 mod table;
+mod train;
 mod train_base;
 
 use std::ffi::OsString;
@@ -108,6 +109,8 @@ pub enum Command {
     Revoke(event::Revoke),
     /// Freeze, show, verify, compare and prove training sets
     Snapshot(snapshot::Args),
+    /// Train a LoRA adapter on a verified snapshot
+    Train(train::Args),
     /// Train a small base model from nothing on a snapshot
     TrainBase(train_base::Args),
 }
@@ -147,6 +150,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
+        Command::Train(args) => train::run(context, args),
         Command::TrainBase(args) => train_base::run(context, args),
     }
 }

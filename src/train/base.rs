@@ -166,6 +166,7 @@ fn plan(run: &BaseRun<'_>, name: &str, part: &Part) -> Result<Plan, TrainError> 
     let text = serde_json::to_vec(&settings).map_err(|e| TrainError::Setting(e.to_string()))?;
     Ok(Plan {
         name: name.to_owned(),
+        metrics: format!("metrics-{name}.jsonl"),
         identity: Sha256Digest::of_bytes(&text).to_string(),
         max_train_steps: part.max_train_steps,
         learning_rate: part.learning_rate,

@@ -41,8 +41,10 @@ pub trait Objective {
 /// How it is trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Names the state, the metrics and the samples: `adapter`, `vae`, `unet`.
+    /// Names the state and the samples: `adapter`, `vae`, `unet`.
     pub name: String,
+    /// The file of the metrics.
+    pub metrics: String,
     /// What a resumed run must share with the run before.
     pub identity: String,
     /// Updates.
@@ -106,7 +108,8 @@ pub fn run<O: Objective + Clone + Send>(
         step: adam.step,
         ..Finish::default()
     };
-    let mut metrics = Metrics::open(&stage.out.join(format!("metrics-{}.jsonl", plan.name)), adam.step)?;
+    let metrics_path = stage.out.join(&plan.metrics);
+    let mut metrics = Metrics::open(&metrics_path, adam.step)?;
     stage.tell(&Event::Phase {
         name: plan.name.clone(),
         total,
@@ -155,7 +158,7 @@ pub fn run<O: Objective + Clone + Send>(
     finish.step = adam.step;
     finish.complete = adam.step >= total;
     // The metrics know the losses before the first update and, of a run resumed after its last one, those at the end.
-    for (set, points) in metrics.curves()?.validation {
+    for (set, points) in Metrics::read(&metrics_path)?.validation {
         if let (Some((first, before)), Some((_, last))) = (points.first(), points.last()) {
             finish.losses.entry(set.clone()).or_insert(*last);
             if *first == 0.0 {

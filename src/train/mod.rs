@@ -2,10 +2,13 @@
 //!
 //! Works on a verified snapshot only, knows no SQL and no command line; the clock and the seed are arguments.
 
+pub mod adapter;
 pub mod base;
+pub mod config;
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod facts;
 pub mod loss;
 pub mod optimizer;
 pub mod state;

@@ -136,14 +136,14 @@ impl Metrics {
         self.file.write_all(line.as_bytes()).map_err(TrainError::io(&self.path))
     }
 
-    /// The losses so far: `(step, loss)` of the steps, and of each validated set.
+    /// The losses in a file of metrics: `(step, loss)` of the steps, and of each validated set.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn curves(&self) -> Result<Curves, TrainError> {
+    pub fn read(path: &Path) -> Result<Curves, TrainError> {
         let mut curves = Curves::default();
-        for line in BufReader::new(File::open(&self.path).map_err(TrainError::io(&self.path))?).lines() {
-            let line = line.map_err(TrainError::io(&self.path))?;
+        for line in BufReader::new(File::open(path).map_err(TrainError::io(path))?).lines() {
+            let line = line.map_err(TrainError::io(path))?;
             let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             let number = |key: &str| value.get(key).and_then(serde_json::Value::as_f64);
             let (Some(step), Some(loss)) = (number("step"), number("loss")) else {

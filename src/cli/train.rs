@@ -1,0 +1,147 @@
+//! `assent train`: an adapter on a verified snapshot.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+
+use super::bar::Bar;
+use super::device::{DeviceArgs, stop_flag};
+use super::error::HintExt;
+use super::{Context, Exit, Style};
+use crate::digest::Sha256Digest;
+use crate::registry::{NewAdapter, NewRun, Registry};
+use crate::snapshot::{self, VerifiedSnapshot};
+use crate::train::adapter::{AdapterRun, Trained, train_adapter};
+use crate::train::config::AdapterConfig;
+use crate::train::watch::{Event, Stage, Watch};
+
+/// What to train and where.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration: TOML with kohya's option names
+    pub config: PathBuf,
+    /// Where the adapter, its record and its curves go [default: runs/OUTPUT_NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue where the last run into this folder was stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Trains, records the run and the adapter in the registry, and says how the losses ended.
+pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    let (config, digest) = AdapterConfig::read(&args.config)?;
+    let out = args.out.unwrap_or_else(|| Path::new("runs").join(&config.output_name));
+    let mut registry = context.open_registry()?;
+    let clock = || Timestamp::now();
+    let stop = stop_flag()?;
+    let mut watch: Box<dyn Watch> = if context.json {
+        Box::new(Lines(context))
+    } else {
+        Box::new(Bar::new(context))
+    };
+    let device = args.device.get()?;
+    let trained = {
+        let verify = |registry: &Registry, name: &str| -> Result<VerifiedSnapshot> {
+            snapshot::verify(registry, name, context.now).hint(format!(
+                "run `assent snapshot verify {name}` to see what changed since it was frozen"
+            ))
+        };
+        let set = verify(&registry, &config.snapshot)?;
+        let others = config
+            .validation_snapshot
+            .as_deref()
+            .map(|name| verify(&registry, name))
+            .transpose()?;
+        let job = AdapterRun {
+            config: &config,
+            config_digest: digest,
+            snapshot: &set,
+            others: others.as_ref(),
+            device: &device,
+            device_name: &args.device.name(),
+            resume: args.resume,
+            clock: &clock,
+        };
+        fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
+        train_adapter(
+            &job,
+            &mut Stage {
+                out: &out,
+                watch: watch.as_mut(),
+                stop: &stop,
+            },
+        )?
+    };
+    drop(watch);
+    record(&mut registry, &trained, &out, context)?;
+    report(context, &trained, &out)?;
+    Ok(Exit::Done)
+}
+
+/// Records a finished run and its adapter in the registry.
+pub fn record(registry: &mut Registry, trained: &Trained, out: &Path, context: &Context) -> Result<()> {
+    let Some(product) = &trained.product else { return Ok(()) };
+    let root = product.record.inputs.snapshot.root;
+    let run = NewRun {
+        sha256: Sha256Digest::of_bytes(product.record_text.as_bytes()),
+        snapshot_root: root,
+        record: product.record_text.clone(),
+        path: context.absolute(out)?,
+    };
+    registry.add_run(&run, product.record.finished_at)?;
+    let adapter = NewAdapter {
+        sha256: product.record.adapter.file,
+        tensors: product.record.adapter.tensors,
+        run: Some(run.sha256),
+        snapshot_root: root,
+        path: context.absolute(&product.path)?,
+    };
+    registry.add_adapter(&adapter, product.record.finished_at)?;
+    Ok(())
+}
+
+fn report(context: &Context, trained: &Trained, out: &Path) -> Result<()> {
+    let finish = &trained.finish;
+    if !finish.complete {
+        context.message(format!(
+            "stopped after step {}; the same command with `--resume` goes on",
+            finish.step
+        ));
+        return Ok(());
+    }
+    for set in ["held_out", "others"] {
+        if let Some((before, after)) = finish.losses.get(&format!("{set}_before")).zip(finish.losses.get(set)) {
+            let change = (after / before - 1.0) * 100.0;
+            context.message(format!("{set:>9}: loss {before:.4} → {after:.4} ({change:+.1} %)"));
+        }
+    }
+    if let Some(product) = &trained.product {
+        let path = out.join("adapter.safetensors");
+        if !context.json {
+            context.line(path.display())?;
+        }
+        context.message(format!(
+            "{} modules, {} steps, snapshot root {}",
+            product.record.adapter.modules,
+            finish.step,
+            context.paint_err(Style::Faint, product.record.inputs.snapshot.root)
+        ));
+    }
+    Ok(())
+}
+
+/// Each event as a line of JSON on stdout.
+struct Lines<'a>(&'a Context);
+
+impl Watch for Lines<'_> {
+    fn event(&mut self, event: &Event) {
+        // A reader that went away does not end a training; the files are what counts.
+        let _ = self.0.json_line(event);
+    }
+}

@@ -1,0 +1,383 @@
+//! Training an adapter on a verified snapshot: caches, the loop, and the sealed file with its run record.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use jiff::Timestamp;
+
+use super::config::AdapterConfig;
+use super::data::{Pictures, batch_at, split, stack};
+use super::engine::{self, Finish, Objective, Plan};
+use super::error::{TrainError, write_whole};
+use super::facts;
+use super::loss::{Batch, HeldOut, contexts, diffusion_loss, validate};
+use super::watch::{Curves, Event, Metrics, Stage};
+use crate::adapter::{AdapterFile, Format, encode};
+use crate::digest::Sha256Digest;
+use crate::generate::{Settings, draw};
+use crate::lora::{self, Targets, frozen};
+use crate::model::layers::ParamMut;
+use crate::model::params::to_vec;
+use crate::model::pipeline::Pipeline;
+use crate::model::samplers::SamplerKind;
+use crate::model::unet::UNet;
+use crate::model::weights::Draws;
+use crate::receipt::{AdapterFacts, RunRecord, seal};
+use crate::sheet::{Chart, Row, Series, Sheet, Stroke, Tile};
+use crate::snapshot::VerifiedSnapshot;
+
+/// The file of the losses.
+const METRICS: &str = "metrics.jsonl";
+
+/// What a training is given.
+pub struct AdapterRun<'a> {
+    /// The settings.
+    pub config: &'a AdapterConfig,
+    /// Digest of the configuration's text.
+    pub config_digest: Sha256Digest,
+    /// The training set.
+    pub snapshot: &'a VerifiedSnapshot,
+    /// A set that is only measured.
+    pub others: Option<&'a VerifiedSnapshot>,
+    /// Where to compute, without autodiff.
+    pub device: &'a Device,
+    /// Its name, for the record.
+    pub device_name: &'a str,
+    /// Continue from the saved state.
+    pub resume: bool,
+    /// The clock, for the record.
+    pub clock: &'a (dyn Fn() -> Timestamp + Sync),
+}
+
+/// What a training made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// How the loop ended; the losses are `held_out`, `held_out_before`, `others`, `others_before`.
+    pub finish: Finish,
+    /// The file and the record, once all updates are done.
+    pub product: Option<Product>,
+}
+
+/// The artefacts of a finished run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Product {
+    /// `adapter.safetensors`.
+    pub path: PathBuf,
+    /// What was written.
+    pub record: RunRecord,
+    /// The text of `run.json`.
+    pub record_text: String,
+}
+
+/// A set of pictures as the U-Net sees them.
+#[derive(Debug, Clone)]
+struct Cached {
+    ids: Vec<String>,
+    latents: Vec<Vec<f32>>,
+    shape: [usize; 3],
+    contexts: Vec<Vec<f32>>,
+}
+
+impl Cached {
+    fn held_out(&self, name: &str, places: &[usize]) -> HeldOut {
+        let pick = |rows: &[Vec<f32>]| places.iter().map(|&i| rows[i].clone()).collect();
+        HeldOut {
+            name: name.to_owned(),
+            ids: places.iter().map(|&i| self.ids[i].clone()).collect(),
+            latents: pick(&self.latents),
+            shape: self.shape,
+            contexts: pick(&self.contexts),
+        }
+    }
+}
+
+/// Latents (a draw from each picture's distribution, decided by its digest and the seed) and embeddings, once.
+fn cache(
+    pipeline: &Pipeline,
+    pictures: &Pictures,
+    seed: u64,
+    device: &Device,
+    stage: &mut Stage<'_>,
+) -> Result<Cached, TrainError> {
+    stage.tell(&Event::Phase {
+        name: "caching".to_owned(),
+        total: pictures.len() as u64,
+        done: 0,
+    });
+    let mut cached = Cached {
+        ids: pictures.ids.clone(),
+        latents: Vec::new(),
+        shape: [0; 3],
+        contexts: Vec::new(),
+    };
+    for i in 0..pictures.len() {
+        let (mean, logvar) = pipeline.vae.encode(pictures.batch(&[i], device));
+        let [_, c, h, w] = mean.dims();
+        cached.shape = [c, h, w];
+        let noise = Draws::new(seed, &format!("latent/{}", pictures.ids[i])).normals(c * h * w);
+        let noise = Tensor::from_data(TensorData::new(noise, [1, c, h, w]), device);
+        let latent = (mean + logvar.mul_scalar(0.5).exp() * noise).mul_scalar(pipeline.vae.scaling_factor());
+        cached.latents.push(to_vec(latent));
+        cached
+            .contexts
+            .push(to_vec(pipeline.embed(&[&pictures.captions[i]], device)));
+        stage.tell(&Event::Tick);
+    }
+    Ok(cached)
+}
+
+#[derive(Clone)]
+struct Adapter<'a> {
+    run: &'a AdapterRun<'a>,
+    pipeline: Pipeline,
+    /// With the adapter on it, in autodiff.
+    unet: UNet,
+    cached: Arc<Cached>,
+    empty: Arc<Vec<f32>>,
+    training: Arc<Vec<usize>>,
+    sets: Arc<Vec<HeldOut>>,
+}
+
+impl Objective for Adapter<'_> {
+    fn params(&mut self, f: &mut dyn FnMut(&str, ParamMut<'_>)) {
+        lora::for_each(&mut self.unet, f);
+    }
+
+    fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
+        let (c, device) = (self.run.config, self.run.device.clone().autodiff());
+        let places = batch_at(self.training.len(), c.train_batch_size, micro_batch, c.seed);
+        let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
+        let mut draws = Draws::new(c.seed, &format!("adapter/{micro_batch}"));
+        let steps = self.pipeline.schedule.len();
+        let timesteps: Vec<usize> = indices.iter().map(|_| draws.below(steps)).collect();
+        let rows: Vec<&[f32]> = indices
+            .iter()
+            .map(|&i| {
+                let dropped = draws.uniform() < c.caption_dropout_rate;
+                if dropped {
+                    self.empty.as_slice()
+                } else {
+                    self.cached.contexts[i].as_slice()
+                }
+            })
+            .collect();
+        let [a, b, d] = self.cached.shape;
+        let noise = draws.normals(indices.len() * a * b * d);
+        let batch = Batch {
+            latents: stack(
+                indices.iter().map(|&i| self.cached.latents[i].as_slice()),
+                self.cached.shape,
+                &device,
+            ),
+            noise: Tensor::from_data(TensorData::new(noise, [indices.len(), a, b, d]), &device),
+            timesteps,
+            context: contexts(rows.into_iter(), &self.unet, &device),
+        };
+        Ok(diffusion_loss(&self.unet, &self.pipeline.schedule, &batch, c.min_snr_gamma)?.0)
+    }
+
+    fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
+        let unet = frozen(&self.unet);
+        let measure = |set: &HeldOut| {
+            Ok((
+                set.name.clone(),
+                validate(&unet, &self.pipeline.schedule, set, 32, self.run.device)?,
+            ))
+        };
+        self.sets.iter().map(measure).collect()
+    }
+
+    fn sample(&mut self, step: u64) -> Result<Option<Vec<u8>>, TrainError> {
+        let c = self.run.config;
+        if c.sample_prompts.is_empty() {
+            return Ok(None);
+        }
+        let prompts: Vec<&str> = c.sample_prompts.iter().map(String::as_str).collect();
+        let settings = sample_settings(c);
+        let drawn = draw(
+            &self.pipeline,
+            &frozen(&self.unet),
+            &prompts,
+            &settings,
+            self.run.device,
+            &mut |_| {},
+        )?;
+        let side = c.resolution as u32;
+        let tiles = drawn
+            .iter()
+            .map(|p| Tile::from_planes(side, side, &p.planes).map(Some))
+            .collect::<Result<_, _>>()?;
+        let sheet = Sheet {
+            title: format!("{} · step {step}", c.output_name),
+            columns: c.sample_prompts.clone(),
+            rows: vec![Row {
+                label: String::new(),
+                tiles,
+            }],
+            side,
+        };
+        Ok(Some(sheet.png()?))
+    }
+}
+
+/// How sample pictures of a run are drawn: the same noise each time.
+#[must_use]
+pub fn sample_settings(config: &AdapterConfig) -> Settings {
+    Settings {
+        size: [config.resolution; 2],
+        steps: 20,
+        cfg: 4.0,
+        sampler: SamplerKind::Ddim,
+        seed: config.seed,
+        negative_prompt: String::new(),
+    }
+}
+
+/// Trains an adapter into `stage.out`: `adapter.safetensors`, `run.json`, `metrics.jsonl`, `loss.png`, `samples/`,
+/// `state/`.
+///
+/// # Errors
+/// Before the first step where anything does not fit; later if files cannot be written or the loss is no longer a number.
+pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trained, TrainError> {
+    let (c, device) = (run.config, run.device);
+    let started = (run.clock)();
+    let pipeline = Pipeline::load(&c.pretrained_model_name_or_path, device)?;
+    if !c.resolution.is_multiple_of(pipeline.vae.factor()) {
+        let factor = pipeline.vae.factor();
+        return Err(TrainError::Setting(format!(
+            "resolution: expected a multiple of {factor}, found {}",
+            c.resolution
+        )));
+    }
+    let load = |set: &VerifiedSnapshot| Pictures::load(set, c.resolution, c.fit.into(), c.allow_empty_captions);
+    let pictures = load(run.snapshot)?;
+    let cached = cache(&pipeline, &pictures, c.seed, device, stage)?;
+    let (training, held) = split(pictures.len(), c.validation_split, c.seed);
+    let mut sets = Vec::new();
+    if !held.is_empty() {
+        sets.push(cached.held_out("held_out", &held));
+    }
+    if let Some(others) = run.others {
+        let pictures = load(others)?;
+        let all: Vec<usize> = (0..pictures.len()).collect();
+        sets.push(cache(&pipeline, &pictures, c.seed, device, stage)?.held_out("others", &all));
+    }
+
+    let mut unet = UNet::load(
+        &c.pretrained_model_name_or_path.join("unet"),
+        &device.clone().autodiff(),
+    )?;
+    let (transformers, blocks) = unet.transformers();
+    let paths = lora::attach(&mut unet, Targets::Attention, c.network_dim, c.network_alpha, c.seed);
+    let expected = Targets::Attention.expected(transformers, blocks);
+    if paths.len() != expected {
+        return Err(lora::LoraError::Count {
+            expected,
+            found: paths.len(),
+        }
+        .into());
+    }
+    let inputs = facts::inputs(
+        c,
+        run.config_digest,
+        run.snapshot,
+        (training.len(), held.len()),
+        run.device_name,
+    )?;
+    let plan = plan(c, inputs.identity()?);
+    let images = training.len();
+    let mut objective = Adapter {
+        run,
+        empty: Arc::new(to_vec(pipeline.embed(&[""], device))),
+        pipeline,
+        unet,
+        cached: Arc::new(cached),
+        training: Arc::new(training),
+        sets: Arc::new(sets),
+    };
+    let finish = engine::run(&mut objective, &plan, run.resume, stage)?;
+    curve(c, stage)?;
+    if !finish.complete {
+        return Ok(Trained { finish, product: None });
+    }
+
+    let adapter = AdapterFile {
+        modules: lora::extract(&mut frozen(&objective.unet)),
+        header: facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?,
+    };
+    let mut container = encode(&adapter, Format::Kohya, c.save_precision.into())?;
+    let sealed = seal(&mut container, inputs.claims(finish.step)?)?;
+    let path = stage.out.join("adapter.safetensors");
+    let written = container.write(&path)?;
+    let facts = AdapterFacts {
+        file: written.file,
+        tensors: written.tensors,
+        receipt: sealed.digest,
+        modules: adapter.modules.len() as u64,
+    };
+    let record = RunRecord::new(
+        inputs,
+        finish.step,
+        (started, (run.clock)()),
+        finish.losses.clone(),
+        facts,
+    )?;
+    let record_text = record.to_json()?;
+    write_whole(&stage.out.join("run.json"), record_text.as_bytes())?;
+    for file in ["adapter.safetensors", "run.json", "loss.png"] {
+        stage.tell(&Event::Wrote { file: file.to_owned() });
+    }
+    Ok(Trained {
+        finish,
+        product: Some(Product {
+            path,
+            record,
+            record_text,
+        }),
+    })
+}
+
+fn plan(c: &AdapterConfig, run: Sha256Digest) -> Plan {
+    Plan {
+        name: "adapter".to_owned(),
+        metrics: METRICS.to_owned(),
+        identity: run.to_string(),
+        max_train_steps: c.max_train_steps,
+        learning_rate: c.learning_rate,
+        lr_scheduler: c.lr_scheduler,
+        lr_warmup_steps: c.lr_warmup_steps,
+        gradient_accumulation_steps: c.gradient_accumulation_steps,
+        max_grad_norm: c.max_grad_norm,
+        adam: c.adamw(),
+        ema_decay: None,
+        save_every_n_steps: c.save_every_n_steps,
+        validate_every_n_steps: c.validate_every_n_steps,
+        sample_every_n_steps: c.sample_every_n_steps,
+    }
+}
+
+/// `loss.png`: the losses by step.
+fn curve(config: &AdapterConfig, stage: &Stage<'_>) -> Result<(), TrainError> {
+    let Curves { train, validation } = Metrics::read(&stage.out.join(METRICS))?;
+    if train.is_empty() {
+        return Ok(());
+    }
+    let mut series = vec![Series {
+        name: "training".to_owned(),
+        points: train,
+        stroke: Stroke::Noisy,
+    }];
+    for (set, points) in validation {
+        series.push(Series {
+            name: set.replace('_', " "),
+            points,
+            stroke: Stroke::Marked,
+        });
+    }
+    let chart = Chart {
+        title: format!("{}: loss by step", config.output_name),
+        series,
+    };
+    write_whole(&stage.out.join("loss.png"), &chart.png()?)
+}

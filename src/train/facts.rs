@@ -1,0 +1,190 @@
+//! What a run says of itself: the inputs of its record, and the header of its adapter.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use super::config::AdapterConfig;
+use super::error::TrainError;
+use crate::adapter::{Optimisation, TrainingFacts};
+use crate::digest::Sha256Digest;
+use crate::model::pipeline::Pipeline;
+use crate::model::scheduler::PredictionType;
+use crate::receipt::{BaseFacts, PolicyFacts, RunInputs, SnapshotFacts};
+use crate::snapshot::VerifiedSnapshot;
+
+/// The parts of a diffusers folder that shape what a run computes.
+const PARTS: &[&str] = &[
+    "model_index.json",
+    "scheduler",
+    "text_encoder",
+    "tokenizer",
+    "unet",
+    "vae",
+];
+
+/// The digests of a base's files.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn base_facts(folder: &Path) -> Result<BaseFacts, TrainError> {
+    let mut files = BTreeMap::new();
+    for part in PARTS {
+        for entry in WalkDir::new(folder.join(part)).max_depth(1).sort_by_file_name() {
+            let entry = entry.map_err(|e| TrainError::Setting(e.to_string()))?;
+            if entry.file_type().is_file() {
+                let name = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+                let name: Vec<String> = name.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+                let digest = Sha256Digest::of_file(entry.path()).map_err(TrainError::io(entry.path()))?;
+                files.insert(name.join("/"), digest);
+            }
+        }
+    }
+    Ok(BaseFacts::new(files)?)
+}
+
+/// What the record says of the training set.
+#[must_use]
+pub fn snapshot_facts(snapshot: &VerifiedSnapshot) -> SnapshotFacts {
+    let (mut excluded, mut licenses, mut obligations) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for exclusion in snapshot.excluded() {
+        *excluded.entry(exclusion.reason_code.to_string()).or_insert(0) += 1;
+    }
+    for member in snapshot.members() {
+        *licenses
+            .entry(member.license.clone().unwrap_or_else(|| "none".to_owned()))
+            .or_insert(0) += 1;
+        for obligation in &member.obligations {
+            *obligations.entry(obligation.to_string()).or_insert(0) += 1;
+        }
+    }
+    SnapshotFacts {
+        name: snapshot.name().to_owned(),
+        root: snapshot.root(),
+        members: snapshot.members().len() as u64,
+        excluded,
+        licenses,
+        obligations,
+    }
+}
+
+/// Everything that determines the weights.
+///
+/// # Errors
+/// If the base's files cannot be read.
+pub fn inputs(
+    config: &AdapterConfig,
+    config_digest: Sha256Digest,
+    snapshot: &VerifiedSnapshot,
+    (trained, held_out): (usize, usize),
+    device: &str,
+) -> Result<RunInputs, TrainError> {
+    let c = config;
+    let settings = [
+        ("network_dim", c.network_dim.to_string()),
+        ("network_alpha", c.network_alpha.to_string()),
+        ("resolution", c.resolution.to_string()),
+        ("optimizer_type", format!("{:?}", c.optimizer_type)),
+        ("weight_decay", c.weight_decay.to_string()),
+        ("learning_rate", c.learning_rate.to_string()),
+        ("lr_scheduler", schedule_name(c)),
+        ("lr_warmup_steps", c.lr_warmup_steps.to_string()),
+        ("max_train_steps", c.max_train_steps.to_string()),
+        ("train_batch_size", c.train_batch_size.to_string()),
+        ("gradient_accumulation_steps", c.gradient_accumulation_steps.to_string()),
+        ("max_grad_norm", c.max_grad_norm.to_string()),
+        ("caption_dropout_rate", c.caption_dropout_rate.to_string()),
+        (
+            "min_snr_gamma",
+            c.min_snr_gamma.map_or_else(|| "none".to_owned(), |g| g.to_string()),
+        ),
+        ("validation_split", c.validation_split.to_string()),
+        ("images_trained", trained.to_string()),
+        ("images_held_out", held_out.to_string()),
+    ];
+    let versions = [("burn", "0.22.1"), ("device", device)];
+    Ok(RunInputs {
+        program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
+        base: base_facts(&c.pretrained_model_name_or_path)?,
+        snapshot: snapshot_facts(snapshot),
+        policy: PolicyFacts {
+            name: snapshot.policy().to_owned(),
+            digest: snapshot.policy_digest(),
+            purpose: snapshot.purpose().to_string(),
+        },
+        config: config_digest,
+        settings: settings.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        seed: c.seed,
+        versions: versions
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect(),
+    })
+}
+
+fn schedule_name(config: &AdapterConfig) -> String {
+    serde_json::to_value(config.lr_scheduler)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// The adapter's header, but for hashes and receipt.
+///
+/// # Errors
+/// If the inputs have no canonical form.
+pub fn header(
+    config: &AdapterConfig,
+    inputs: &RunInputs,
+    pipeline: &Pipeline,
+    (images, steps): (usize, u64),
+) -> Result<BTreeMap<String, String>, TrainError> {
+    let c = config;
+    // SD 2.x differs from 1.x by its text encoder's width, as far as names go.
+    let second = pipeline.unet.config().cross_attention_dim == 1024;
+    let velocity = matches!(pipeline.schedule.prediction_type(), PredictionType::Velocity);
+    let facts = TrainingFacts {
+        title: c.output_name.clone(),
+        description: format!(
+            "LoRA of rank {} trained on a frozen, cleared set of {images} images",
+            c.network_dim
+        ),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        base_version: if second { "sd_v2" } else { "sd_v1" }.to_owned(),
+        architecture: if second {
+            "stable-diffusion-v2"
+        } else {
+            "stable-diffusion-v1"
+        }
+        .to_owned(),
+        prediction: if velocity { "v" } else { "epsilon" }.to_owned(),
+        base: inputs.base.digest,
+        run: inputs.identity()?,
+        rank: c.network_dim,
+        alpha: c.network_alpha,
+        conv: None,
+        dropout: 0.0,
+        resolution: (c.resolution as u32, c.resolution as u32),
+        images,
+        batch: c.train_batch_size,
+        steps,
+        max_steps: c.max_train_steps,
+        seed: c.seed,
+        optimisation: Optimisation {
+            optimizer: format!("{:?}", c.optimizer_type),
+            learning_rate: c.learning_rate,
+            schedule: schedule_name(c),
+            warmup_steps: c.lr_warmup_steps,
+            accumulation: c.gradient_accumulation_steps,
+            max_grad_norm: (c.max_grad_norm > 0.0).then_some(c.max_grad_norm),
+            caption_dropout: c.caption_dropout_rate,
+            min_snr_gamma: c.min_snr_gamma.map(f64::from),
+            noise_offset: None,
+        },
+        trigger: c.trigger_phrase.clone(),
+        license: None,
+        times: None,
+    };
+    Ok(facts.header())
+}
