@@ -185,8 +185,8 @@ fn show(context: &Context, document: &Document) -> Result<()> {
         document.created_at
     ))?;
     context.line(format_args!("root {}", document.root))?;
-    let members = context.paint(Style::Good, format!("{} pictures are in", document.members.len()));
-    let excluded = context.paint(Style::Bad, format!("{} were left out", document.excluded.len()));
+    let members = context.paint(Style::Good, format!("{} in", document.members.len()));
+    let excluded = context.paint(Style::Bad, format!("{} left out", document.excluded.len()));
     context.line(format_args!("\n{members}, {excluded}."))?;
     let mut grounds: BTreeMap<String, usize> = BTreeMap::new();
     let mut obligations: Vec<Obligation> = Vec::new();
@@ -285,7 +285,7 @@ fn verify(context: &Context, name: &str) -> Result<Exit> {
         context.line(format_args!("root {root}"))?;
     } else {
         let bad = context.paint(Style::Bad, "does not verify");
-        context.line(format_args!("`{name}` {bad}: {} things differ", mismatches.len()))?;
+        context.line(format_args!("`{name}` {bad} ({})", mismatches.len()))?;
         for mismatch in &mismatches {
             context.line(format_args!("  {}", mismatch.explanation))?;
         }

@@ -3,12 +3,14 @@
 //! 1. An opt-out that stands in the ledger.
 //! 2. A denial by a signal, unless a grant in the ledger lifts it.
 //! 3. A picture that shows the same thing and is denied: no grant for the copy lifts that.
-//! 4. What the policy refuses: made by a machine, to be looked at.
+//! 4. What the policy refuses: made by a machine.
 //! 5. A grant in the ledger allows.
 //! 6. A condition that is not known to be met refuses.
 //! 7. A grant by a signal allows, when it is authenticated as the policy asks.
 //! 8. A licence that the policy accepts allows; with several, each must be.
 //! 9. Everything else is refused.
+//!
+//! What would be allowed and needs a look is refused until it had one: the other reasons say more.
 
 use jiff::Timestamp;
 use spdx::{Expression, Licensee};
@@ -75,7 +77,6 @@ pub fn decide_for(evidence: &Evidence, policy: &Policy, purpose: Purpose, at: Ti
         _ if said.state == State::Denied => DeniedBySignal,
         _ if near == Near::Denied => DeniedNearDuplicate,
         _ if evidence.ai_generated && policy.refuse_ai_generated => AiGenerated,
-        _ if review && policy.refuse_needs_review => NeedsReview,
         _ if lifted => GrantedByArtist,
         State::Constrained => Constrained,
         _ if authenticated => GrantedBySignal,
@@ -86,7 +87,13 @@ pub fn decide_for(evidence: &Evidence, policy: &Policy, purpose: Purpose, at: Ti
         _ if evidence.licenses.is_empty() => LicenseMissing,
         _ => LicenseNotAccepted,
     };
-    let allowed = matches!(reason_code, GrantedByArtist | GrantedBySignal | LicenseAccepted);
+    let cleared = matches!(reason_code, GrantedByArtist | GrantedBySignal | LicenseAccepted);
+    let reason_code = if cleared && review && policy.refuse_needs_review {
+        NeedsReview
+    } else {
+        reason_code
+    };
+    let allowed = cleared && reason_code != NeedsReview;
     let by_licence = reason_code == LicenseAccepted;
     let reason = reason_code.as_str().to_string();
     line(

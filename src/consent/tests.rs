@@ -375,6 +375,15 @@ fn facts_that_the_policy_refuses() {
         ..free
     };
     assert_eq!(code(&doubtful, &open()), ReasonCode::NeedsReview);
+    let bare = Evidence {
+        licenses: Vec::new(),
+        ..doubtful
+    };
+    assert_eq!(
+        code(&bare, &open()),
+        ReasonCode::LicenseMissing,
+        "the reason that a look would not change"
+    );
 }
 
 #[test]

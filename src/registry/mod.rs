@@ -14,6 +14,8 @@ mod ledger;
 mod locations;
 mod reading;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::path::Path;
@@ -125,49 +127,4 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
     }
     transaction.commit()?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_file_gets_every_step_and_opens_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("assent.db");
-        drop(Registry::open(&path).unwrap());
-        let again = Registry::open(&path).unwrap();
-        assert_eq!(again.schema_version().unwrap() as usize, MIGRATIONS.len());
-    }
-
-    #[test]
-    fn what_is_no_registry_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = folder.path().join("notes.txt");
-        std::fs::write(
-            &text,
-            "not a database at all, but longer than a header of one hundred bytes ".repeat(4),
-        )
-        .unwrap();
-        assert!(matches!(Registry::open(&text), Err(RegistryError::Open { .. })));
-        let other = folder.path().join("other.db");
-        Connection::open(&other)
-            .unwrap()
-            .execute_batch("CREATE TABLE t (x)")
-            .unwrap();
-        assert!(matches!(
-            Registry::open(&other),
-            Err(RegistryError::NotARegistry { .. })
-        ));
-        let later = folder.path().join("later.db");
-        drop(Registry::open(&later).unwrap());
-        Connection::open(&later)
-            .unwrap()
-            .pragma_update(None, "user_version", 99)
-            .unwrap();
-        assert!(matches!(
-            Registry::open(&later),
-            Err(RegistryError::TooNew { found: 99, .. })
-        ));
-    }
 }
