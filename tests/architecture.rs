@@ -27,6 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "train",
         &[
             "snapshot", "pixels", "model", "lora", "kernels", "digest", "adapter", "receipt", "consent",
+            // The sample pictures and the loss curve that a run leaves.
+            "generate", "sheet",
         ],
     ),
     (
