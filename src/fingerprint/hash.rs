@@ -1,22 +1,28 @@
 //! A plane of luma → hashes: which of the lowest frequencies of its cosine transform lie above their median.
 
+use std::sync::LazyLock;
+
 use super::Fingerprint;
 
 /// Cells along each side of the plane.
-pub(super) const SIDE: usize = 128;
-/// Bits of a hash.
-pub(super) const BITS: u32 = 256;
-/// The whole picture, and what is left of it when a crop takes a twentieth or a tenth off a side.
-pub(super) const WINDOWS: usize = 1 + 9 + 9;
+pub(super) const SIDE: usize = 64;
+/// Words of a hash; its 135 bits leave the end of the last one empty.
+pub(super) const WORDS: usize = 3;
+/// The farthest that two hashes can be apart.
+pub(super) const BITS: u32 = 135;
+/// The whole picture, and what is left of it when crops take nothing, a twentieth or a tenth off its width and off
+/// its height, from one side, the other or both.
+pub(super) const WINDOWS: usize = PARTS * PARTS;
 
-/// Samples along each side of a window.
-const SAMPLES: usize = 64;
+/// What is left of one side.
+const PARTS: usize = 1 + 3 + 3;
+
 /// Frequencies along each axis.
 const FREQUENCIES: usize = 16;
 
-/// 256 bits.
+/// One bit a frequency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Hash(pub [u64; 4]);
+pub(super) struct Hash(pub [u64; WORDS]);
 
 impl Hash {
     pub fn distance(&self, other: &Hash) -> u32 {
@@ -31,53 +37,72 @@ impl Hash {
     }
 }
 
-/// A rectangle in the plane, in parts of its side.
-#[derive(Clone, Copy)]
-struct Window {
-    x: f32,
-    y: f32,
-    side: f32,
+/// The part of a side that window `index` keeps: where it begins and how long it is, in parts of the side.
+fn part(index: usize) -> (f64, f64) {
+    if index == 0 {
+        return (0.0, 1.0);
+    }
+    let loss = if index <= 3 { 0.05 } else { 0.1 };
+    (loss * ((index - 1) % 3) as f64 / 2.0, 1.0 - loss)
 }
 
-fn windows() -> [Window; WINDOWS] {
+/// `[frequency][cell]`: how much each cell of a side counts for each frequency of one part of it.
+type Waves = [[f32; SIDE]; FREQUENCIES];
+
+/// The waves of every part: the integral of cos(π f t) over what each cell covers, t running from 0 to 1 in the part.
+static WAVES: LazyLock<[Waves; PARTS]> = LazyLock::new(|| {
     std::array::from_fn(|index| {
-        if index == 0 {
-            return Window {
-                x: 0.0,
-                y: 0.0,
-                side: 1.0,
-            };
-        }
-        let loss = if index <= 9 { 0.05 } else { 0.1 };
-        let place = (index - 1) % 9;
-        let at = |third: usize| loss * third as f32 / 2.0;
-        Window {
-            x: at(place % 3),
-            y: at(place / 3),
-            side: 1.0 - loss,
-        }
+        let (start, length) = part(index);
+        let place = |cell: usize| ((cell as f64 / SIDE as f64 - start) / length).clamp(0.0, 1.0);
+        std::array::from_fn(|frequency| {
+            std::array::from_fn(|cell| {
+                let (from, to) = (place(cell), place(cell + 1));
+                let turn = std::f64::consts::PI * frequency as f64;
+                // Orthonormal, so that the frequencies along an edge are weighed like the others.
+                (if frequency == 0 {
+                    to - from
+                } else {
+                    std::f64::consts::SQRT_2 * ((turn * to).sin() - (turn * from).sin()) / turn
+                }) as f32
+            })
+        })
     })
-}
+});
+
+/// `[vertical * FREQUENCIES + horizontal]`.
+type Spectrum = [f32; FREQUENCIES * FREQUENCIES];
 
 /// The fingerprint of a plane of `SIDE * SIDE` means in 0 to 1.
 pub(super) fn fingerprint(plane: &[f32], aspect: u32) -> Fingerprint {
-    let sums = integral(plane);
-    let cosines = cosines();
+    let waves = &*WAVES;
     let mut mirrored = Hash::default();
-    let hashes = windows().map(|window| {
-        let spectrum = spectrum(&sums, window, &cosines);
-        if window.side == 1.0 {
-            // Mirroring turns the sign of every odd horizontal frequency.
-            mirrored = bits(&std::array::from_fn(|i| {
-                if i % FREQUENCIES % 2 == 1 {
-                    -spectrum[i]
-                } else {
-                    spectrum[i]
-                }
-            }));
+    let mut hashes = [Hash::default(); WINDOWS];
+    for (across, horizontal) in waves.iter().enumerate() {
+        // Every row of the plane in horizontal frequencies: [SIDE][FREQUENCIES].
+        let mut rows = [[0.0f32; FREQUENCIES]; SIDE];
+        for (row, cells) in rows.iter_mut().zip(plane.chunks_exact(SIDE)) {
+            for (value, wave) in row.iter_mut().zip(horizontal) {
+                *value = dot(cells, wave);
+            }
         }
-        bits(&spectrum)
-    });
+        for (down, vertical) in waves.iter().enumerate() {
+            let mut spectrum = [0.0; FREQUENCIES * FREQUENCIES];
+            for (line, wave) in spectrum.chunks_exact_mut(FREQUENCIES).zip(vertical) {
+                for (row, weight) in rows.iter().zip(wave) {
+                    for (value, cell) in line.iter_mut().zip(row) {
+                        *value += cell * weight;
+                    }
+                }
+            }
+            hashes[down * PARTS + across] = bits(&spectrum);
+            if across == 0 && down == 0 {
+                // Mirroring turns the sign of every odd horizontal frequency.
+                mirrored = bits(&std::array::from_fn(|i| {
+                    if i % 2 == 1 { -spectrum[i] } else { spectrum[i] }
+                }));
+            }
+        }
+    }
     Fingerprint {
         quality: quality(plane),
         aspect,
@@ -86,93 +111,40 @@ pub(super) fn fingerprint(plane: &[f32], aspect: u32) -> Fingerprint {
     }
 }
 
-/// 0 to 100: the mean step between neighbouring cells, a flat picture having none.
+/// Sixteen sums at once, which the compiler turns into vector registers; a single one it must keep in order.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    for (a, b) in a.chunks_exact(16).zip(b.chunks_exact(16)) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// 0 to 100: the standard deviation of luma in hundredths; a picture half black and half white has 50.
 fn quality(plane: &[f32]) -> u8 {
-    let mut steps = 0.0;
-    for row in plane.chunks_exact(SIDE) {
-        steps += row.windows(2).map(|pair| (pair[0] - pair[1]).abs()).sum::<f32>();
-    }
-    for (above, below) in plane.iter().zip(&plane[SIDE..]) {
-        steps += (above - below).abs();
-    }
-    // A step of a tenth in every cell, both ways, is a picture full of detail.
-    let mean = steps / (2 * SIDE * SIDE) as f32;
-    (mean * 1000.0).min(100.0) as u8
+    let count = plane.len() as f32;
+    let mean = plane.iter().sum::<f32>() / count;
+    let variance = plane.iter().map(|cell| (cell - mean).powi(2)).sum::<f32>() / count;
+    (variance.sqrt() * 100.0).round() as u8
 }
 
-/// `(SIDE + 1)²` sums of everything above and to the left.
-fn integral(plane: &[f32]) -> Vec<f32> {
-    let stride = SIDE + 1;
-    let mut sums = vec![0.0f32; stride * stride];
-    for y in 0..SIDE {
-        let mut row = 0.0;
-        for x in 0..SIDE {
-            row += plane[y * SIDE + x];
-            sums[(y + 1) * stride + x + 1] = sums[y * stride + x + 1] + row;
-        }
+/// One bit for each of the 135 lowest frequencies (horizontal and vertical together below 16), whether it lies above
+/// their median. The mean, frequency 0, is left out.
+fn bits(spectrum: &Spectrum) -> Hash {
+    let mut lowest = [0.0; BITS as usize];
+    let order = (0..FREQUENCIES)
+        .flat_map(|v| (0..FREQUENCIES - v).map(move |h| v * FREQUENCIES + h))
+        .skip(1);
+    for (value, index) in lowest.iter_mut().zip(order) {
+        *value = spectrum[index];
     }
-    sums
-}
-
-/// `cosines[f][n]` = cos(π f (2 n + 1) / (2 · SAMPLES)).
-fn cosines() -> Vec<[f32; SAMPLES]> {
-    (0..FREQUENCIES)
-        .map(|f| {
-            std::array::from_fn(|n| {
-                (std::f64::consts::PI * (f * (2 * n + 1)) as f64 / (2 * SAMPLES) as f64).cos() as f32
-            })
-        })
-        .collect()
-}
-
-/// The lowest frequencies of one window, row by row, `[vertical * FREQUENCIES + horizontal]`.
-fn spectrum(sums: &[f32], window: Window, cosines: &[[f32; SAMPLES]]) -> [f32; FREQUENCIES * FREQUENCIES] {
-    let stride = SIDE + 1;
-    let edge = |start: f32, n: usize| {
-        let at = (start + window.side * n as f32 / SAMPLES as f32) * SIDE as f32;
-        let cell = (at as usize).min(SIDE - 1);
-        (cell, at - cell as f32)
-    };
-    let xs: Vec<_> = (0..=SAMPLES).map(|n| edge(window.x, n)).collect();
-    // Sums up to each sample's edge, then differences: exact means over parts of cells.
-    let line = |y: usize| {
-        let (row, part) = edge(window.y, y);
-        let at = |x: usize| {
-            let (above, below) = (sums[row * stride + x], sums[(row + 1) * stride + x]);
-            above + (below - above) * part
-        };
-        let mut line = [0.0f32; SAMPLES + 1];
-        for (value, &(cell, part)) in line.iter_mut().zip(&xs) {
-            let (left, right) = (at(cell), at(cell + 1));
-            *value = left + (right - left) * part;
-        }
-        line
-    };
-    let mut columns = [[0.0f32; SAMPLES]; FREQUENCIES];
-    let mut above = line(0);
-    for y in 0..SAMPLES {
-        let below = line(y + 1);
-        let samples: [f32; SAMPLES] = std::array::from_fn(|x| (below[x + 1] - below[x]) - (above[x + 1] - above[x]));
-        for (column, wave) in columns.iter_mut().zip(cosines) {
-            column[y] = samples.iter().zip(wave).map(|(s, c)| s * c).sum();
-        }
-        above = below;
-    }
-    std::array::from_fn(|i| {
-        let (v, h) = (i / FREQUENCIES, i % FREQUENCIES);
-        columns[h].iter().zip(&cosines[v]).map(|(s, c)| s * c).sum()
-    })
-}
-
-/// One bit a frequency: above the median or not. The mean (frequency 0, 0) is left out of the median and its bit is 0.
-fn bits(spectrum: &[f32; FREQUENCIES * FREQUENCIES]) -> Hash {
-    let mut sorted = *spectrum;
-    sorted[0] = sorted[1];
-    sorted.sort_by(f32::total_cmp);
-    let median = (sorted[127] + sorted[128]) / 2.0;
+    let mut sorted = lowest;
+    let (_, median, _) = sorted.select_nth_unstable_by(BITS as usize / 2, f32::total_cmp);
     let mut hash = Hash::default();
-    for (index, value) in spectrum.iter().enumerate().skip(1) {
-        if *value > median {
+    for (index, value) in lowest.iter().enumerate() {
+        if value > median {
             hash.0[index / 64] |= 1 << (index % 64);
         }
     }

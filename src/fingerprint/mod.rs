@@ -16,16 +16,19 @@ mod tests;
 pub use index::{Index, Near};
 pub use sketch::Sketch;
 
-use hash::{BITS, Hash, WINDOWS};
+use hash::{BITS, Hash, WINDOWS, WORDS};
 
 /// Two pictures at this distance or nearer show the same thing.
-pub const SAME: u32 = 31;
+pub const SAME: u32 = 18;
 /// Beyond [`SAME`] and up to this distance a person should look.
-pub const DOUBTFUL: u32 = 44;
+pub const DOUBTFUL: u32 = 26;
 /// Fingerprints of a lower quality say too little to match on: flat or nearly empty pictures.
-pub const LEAST_QUALITY: u8 = 4;
+pub const LEAST_QUALITY: u8 = 2;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Whole pictures farther apart than this are never crops of each other, so their windows need no look: it saves
+/// nearly all the work on pictures that have nothing to do with each other.
+const HOPELESS: u32 = 56;
 /// Pictures whose aspect ratios differ by more than this factor are not crops of at most a tenth of each other.
 const ASPECT_SLACK: f32 = 1.3;
 
@@ -50,7 +53,7 @@ pub enum FingerprintError {
     },
 }
 
-/// What a picture looks like, in hashes of 256 bits.
+/// What a picture looks like, in hashes of 135 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     quality: u8,
@@ -73,9 +76,23 @@ impl Fingerprint {
     }
 
     /// The smallest Hamming distance between the whole of one picture, or its mirror image, and any window of the
-    /// other: 0 (the same) to 256. Symmetric.
+    /// other: 0 (the same) to 135. Symmetric.
     pub fn distance(&self, other: &Fingerprint) -> u32 {
-        self.one_way(other).min(other.one_way(self))
+        let [whole, ..] = &self.windows;
+        let [other_whole, ..] = &other.windows;
+        // Each way round for the mirror image, so that the answer is symmetric.
+        let upright = whole.distance(other_whole);
+        let mirrored = self.mirrored.distance(other_whole).min(other.mirrored.distance(whole));
+        let mut least = upright.min(mirrored);
+        if upright <= HOPELESS {
+            least = least.min(other.nearest(whole)).min(self.nearest(other_whole));
+        }
+        if mirrored <= HOPELESS {
+            least = least
+                .min(other.nearest(&self.mirrored))
+                .min(self.nearest(&other.mirrored));
+        }
+        least
     }
 
     /// Whether both say enough, have about the same shape, and are at most `distance` apart.
@@ -88,10 +105,12 @@ impl Fingerprint {
         self.is_usable() && other.is_usable() && a.max(b) <= a.min(b) * ASPECT_SLACK
     }
 
-    fn one_way(&self, other: &Fingerprint) -> u32 {
-        let [whole, ..] = &self.windows;
-        let nearest = |hash: &Hash| other.windows.iter().map(|w| w.distance(hash)).min().unwrap_or(BITS);
-        nearest(whole).min(nearest(&self.mirrored))
+    fn nearest(&self, hash: &Hash) -> u32 {
+        self.windows
+            .iter()
+            .map(|window| window.distance(hash))
+            .min()
+            .unwrap_or(BITS)
     }
 
     /// The bytes the registry holds.
@@ -138,4 +157,4 @@ impl Fingerprint {
 }
 
 const HEAD: usize = 6;
-const HASH_BYTES: usize = BITS as usize / 8;
+const HASH_BYTES: usize = WORDS * 8;
