@@ -66,8 +66,8 @@ fn art(seed: u32) -> impl Fn(f32, f32) -> [u8; 4] {
     };
     move |x, y| {
         let mut color = [250, 245, 235, 255];
-        for shape in 0..9 {
-            let at = |part| number(shape * 8 + part);
+        for shape in 0..9u32 {
+            let at = |part: u32| number(shape * 8 + part);
             let (dx, dy) = (x - at(0), y - at(1));
             let inside = match shape % 3 {
                 0 => dx * dx + dy * dy < 0.06 * at(2),
