@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::digest::Sha256Digest;
+use crate::registry::RegistryError;
 
 /// What was found. The names are stable: other programs rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -293,6 +294,20 @@ impl Report {
             downstream: Vec::new(),
             unchecked: Vec::new(),
         }
+    }
+
+    /// As it is when the registry is there and cannot be opened: nothing that it should prove can be shown.
+    pub fn with_broken_registry(mut self, error: &RegistryError) -> Self {
+        let cause = std::error::Error::source(error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        self.findings.push(Finding::new(
+            Code::RegistryChanged,
+            "registry",
+            format!("{error}{cause}"),
+        ));
+        self.unchecked = vec!["run, snapshot, images and today's consent: the registry cannot be read".into()];
+        self.conclude()
     }
 
     /// Sorts everything and draws the verdict.

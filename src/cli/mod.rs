@@ -4,6 +4,9 @@
 //! that the command exists to report, 2 could not run. Results go to stdout, everything else to stderr. The library
 //! never uses this room.
 
+mod adapter;
+mod affected;
+mod audit;
 mod bar;
 mod context;
 mod device;
@@ -11,6 +14,7 @@ mod duplicates;
 mod error;
 mod event;
 mod explain;
+mod export;
 mod images;
 mod ingest;
 mod ledger;
@@ -91,10 +95,18 @@ pub struct Cli {
 /// The commands, one file each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Tools on adapter files
+    Adapter(adapter::Args),
+    /// List every snapshot, adapter and picture downstream of an artist, an image or a source
+    Affected(affected::Args),
+    /// Say which images trained an adapter, under which consent, and what has changed since
+    Audit(audit::Args),
     /// List groups of pictures that show the same thing
     Duplicates(duplicates::Args),
     /// Say why a picture may be used, or may not; exit code 1 when it may not
     Explain(explain::Args),
+    /// Convert an adapter to another layout or type, with its receipt
+    Export(export::Args),
     /// Record a permission in the consent ledger
     Grant(event::Grant),
     /// List the registered images with what is known about consent
@@ -141,8 +153,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Hands over to the command.
 fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Adapter(args) => adapter::run(context, args),
+        Command::Affected(args) => affected::run(context, args),
+        Command::Audit(args) => audit::run(context, args),
         Command::Duplicates(args) => duplicates::run(context, args),
         Command::Explain(args) => explain::run(context, args),
+        Command::Export(args) => export::run(context, args),
         Command::Grant(args) => event::grant(context, args),
         Command::Images(args) => images::run(context, args),
         Command::Ingest(args) => ingest::run(context, args),

@@ -1,0 +1,123 @@
+//! `assent adapter`: tools on adapter files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use serde_json::json;
+
+use super::{Context, Exit, HintExt, Style, Table};
+use crate::adapter::{Container, LoraModule, decode};
+use crate::receipt;
+
+/// Options of `assent adapter`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The tools.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show what an adapter file holds: layout, modules, header, receipt
+    Inspect {
+        /// An adapter, or the folder of a run
+        #[arg(value_name = "ADAPTER")]
+        path: PathBuf,
+    },
+}
+
+/// Runs the tool.
+pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    match args.command {
+        Command::Inspect { path } => inspect(context, &path),
+    }
+}
+
+/// Findings when the file holds what no LoRA layout explains, or is not what its receipt says.
+fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
+    let path = super::audit::adapter_at(path)
+        .ok_or_else(|| anyhow!("`{}` is no adapter file", path.display()))
+        .hint("name a `.safetensors` file, or the folder of a run")?;
+    let container = Container::read(&path)?;
+    let listing = decode(&container, &path.display().to_string())?;
+    let sealed = receipt::open(&container)?;
+    let changes = match &sealed {
+        Some(sealed) => receipt::changes(&container, sealed)?
+            .into_iter()
+            .map(|c| c.as_str())
+            .collect(),
+        None => Vec::new(),
+    };
+    let modules = &listing.adapter.modules;
+    let mut ranks: BTreeMap<usize, usize> = BTreeMap::new();
+    modules.iter().for_each(|m| *ranks.entry(m.rank()).or_default() += 1);
+    let rank = ranks.iter().max_by_key(|(_, n)| **n).map(|(rank, _)| *rank);
+    let exit = if listing.unknown.is_empty() && changes.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    };
+    if context.json {
+        context.json_line(&json!({
+            "format": listing.format,
+            "dtype": listing.dtype,
+            "rank": rank,
+            "modules": modules.len(),
+            "header": container.metadata,
+            "tensor_sha256": container.tensor_digest(),
+            "receipt": sealed.as_ref().map(|s| &s.receipt),
+            "receipt_sha256": sealed.as_ref().map(|s| s.digest),
+            "changes": changes,
+            "unknown": listing.unknown,
+        }))?;
+        return Ok(exit);
+    }
+    let dtype = listing.dtype.map_or_else(|| "mixed types".into(), |d| d.to_string());
+    let shown = ranks
+        .iter()
+        .map(|(rank, n)| format!("{n} of rank {rank}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    context.line(format_args!(
+        "{} layout, {dtype}, {} modules: {shown}",
+        listing.format,
+        modules.len()
+    ))?;
+    context.line(format_args!("tensors  {}", container.tensor_digest()))?;
+    match (&sealed, changes.as_slice()) {
+        (None, _) => context.line(context.paint(Style::Warn, "it carries no receipt"))?,
+        (Some(s), []) => context.line(format_args!("receipt  {} holds", s.digest))?,
+        (Some(s), list) => {
+            let what = context.paint(Style::Bad, list.join(", "));
+            context.line(format_args!("receipt  {} does not hold: {what}", s.digest))?;
+        }
+    }
+    let mut header = Table::new(context, ["header", "value"]);
+    for (key, value) in &container.metadata {
+        let mut short: String = value.chars().take(100).collect();
+        if short.len() < value.len() {
+            short.push('…');
+        }
+        header.row([key.clone(), if context.verbose { value.clone() } else { short }]);
+    }
+    context.line(format_args!("\n{header}"))?;
+    if context.verbose {
+        context.line(format_args!("\n{}", table(context, modules)))?;
+    }
+    for key in &listing.unknown {
+        context.warn(format_args!("`{key}` is no part of a LoRA adapter"));
+    }
+    Ok(exit)
+}
+
+fn table(context: &Context, modules: &[LoraModule]) -> Table {
+    let mut table = Table::new(context, ["module", "down", "up", "alpha"]);
+    for m in modules {
+        let (down, up) = (format!("{:?}", m.down_shape), format!("{:?}", m.up_shape));
+        table.row([m.path.clone(), down, up, m.alpha.to_string()]);
+    }
+    table
+}

@@ -1,0 +1,275 @@
+//! `assent audit`: which images trained an adapter, under which consent, and what has changed since; or where one image
+//! went.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{Context, Exit, HintExt, Style, Table, subject};
+use crate::audit::{Report, Severity, Verdict, audit_adapter, audit_image, html};
+use crate::digest::write_atomic;
+use crate::registry::{Registry, RegistryError};
+
+/// Options of `assent audit`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// An adapter, the folder of a run, or a registered picture: a file or a SHA-256
+    #[arg(value_name = "ADAPTER|IMAGE")]
+    pub subject: OsString,
+    /// Write the report as one HTML page as well
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Audits; findings when something does not hold.
+pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    let named = Path::new(&args.subject);
+    let report = match adapter_at(named) {
+        Some(path) => adapter(context, &path)?,
+        None => {
+            let registry = context.open_registry()?;
+            match subject::registered(context, &registry, &args.subject) {
+                Ok(image) => audit_image(&image, &registry, context.now)?,
+                // Not a picture: the digest of an adapter that the registry knows?
+                Err(error) => match adapter_known(&registry, &args.subject)? {
+                    Some(path) => audit_adapter(&path, Some(&registry), context.now)?,
+                    None => return Err(error),
+                },
+            }
+        }
+    };
+    if let Some(path) = &args.html {
+        let page = html::page(&report, &named.to_string_lossy(), env!("CARGO_PKG_VERSION"));
+        write_atomic(path, page.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+        context.message(format_args!("wrote {}", path.display()));
+    }
+    if context.json {
+        context.json_line(&report)?;
+    } else {
+        show(context, &report, &named.to_string_lossy())?;
+    }
+    Ok(if report.verdict == Verdict::Clean {
+        Exit::Done
+    } else {
+        Exit::Findings
+    })
+}
+
+/// The adapter file meant by a path: the file itself, or that of a run's folder.
+pub(super) fn adapter_at(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() {
+        return Some(path.join("adapter.safetensors")).filter(|file| file.is_file());
+    }
+    // By name, or by the brace with which the header of every safetensors file begins.
+    let mut start = [0; 9];
+    let mut braced = || {
+        std::fs::File::open(path)
+            .and_then(|mut f| f.read_exact(&mut start))
+            .is_ok()
+            && start[8] == b'{'
+    };
+    let named = path.extension().is_some_and(|e| e == "safetensors");
+    (path.is_file() && (named || braced())).then(|| path.to_owned())
+}
+
+fn adapter_known(registry: &Registry, text: &OsString) -> Result<Option<PathBuf>> {
+    let Ok(digest) = text.to_string_lossy().parse() else {
+        return Ok(None);
+    };
+    let Some(row) = registry.adapter(&digest)? else {
+        return Ok(None);
+    };
+    if row.path.is_file() {
+        return Ok(Some(row.path));
+    }
+    Err(anyhow!("the adapter is no longer at `{}`", row.path.display())).hint("name its file")
+}
+
+fn adapter(context: &Context, path: &Path) -> Result<Report> {
+    let absolute = context.absolute(path)?;
+    if !context.registry.exists() {
+        return Ok(audit_adapter(&absolute, None, context.now)?);
+    }
+    match Registry::open(&context.registry) {
+        Ok(registry) => Ok(audit_adapter(&absolute, Some(&registry), context.now)?),
+        Err(error @ RegistryError::TooNew { .. }) => Err(error.into()),
+        // A registry that no longer opens is what an audit is there to report.
+        Err(error) => Ok(audit_adapter(&absolute, None, context.now)?.with_broken_registry(&error)),
+    }
+}
+
+fn show(context: &Context, report: &Report, named: &str) -> Result<()> {
+    let (style, says) = match report.verdict {
+        Verdict::Clean => (Style::Good, "everything that was looked at holds"),
+        Verdict::Findings => (
+            Style::Warn,
+            "every link of the proof holds, and something must be looked at",
+        ),
+        Verdict::Invalid => (Style::Bad, "a link of the proof is broken"),
+    };
+    context.line(format_args!("{}  {named}", context.paint(Style::Strong, "Audit")))?;
+    context.line(format_args!(
+        "{}: {says}",
+        context.paint(style, report.verdict.as_str())
+    ))?;
+    for finding in &report.findings {
+        let style = if finding.severity == Severity::Warning {
+            Style::Warn
+        } else {
+            Style::Bad
+        };
+        context.line(format_args!(
+            "\n{} {}",
+            context.paint(style, finding.code.as_str()),
+            finding.subject
+        ))?;
+        context.line(format_args!("  {}", finding.explanation))?;
+    }
+    chain(context, report)?;
+    images(context, report)?;
+    excluded(context, report)?;
+    if !report.downstream.is_empty() {
+        context.line(format_args!("\n{}", context.paint(Style::Strong, "Made from it")))?;
+        context.line(super::affected::table(context, &report.downstream))?;
+    }
+    for what in &report.unchecked {
+        context.line(format_args!("\n{} {what}", context.paint(Style::Warn, "not checked:")))?;
+    }
+    Ok(())
+}
+
+fn chain(context: &Context, report: &Report) -> Result<()> {
+    let Some(adapter) = &report.adapter else { return Ok(()) };
+    context.line("")?;
+    let row = |name: &str, digest: String, more: String| {
+        context.line(format_args!(
+            "{} {digest}  {more}",
+            context.paint(Style::Faint, format_args!("{name:<9}"))
+        ))
+    };
+    row("adapter", adapter.sha256.short(), String::new())?;
+    if let Some(digest) = adapter.receipt_sha256 {
+        row("receipt", digest.short(), String::new())?;
+    }
+    if let Some(run) = &report.run {
+        let end = run.finished_at.map(|at| format!(", finished {at}")).unwrap_or_default();
+        row(
+            "run",
+            run.id.short(),
+            format!("{}, {} steps, seed {}{end}", run.program, run.steps, run.seed),
+        )?;
+    }
+    if let Some(base) = &report.base {
+        row("base", base.sha256.short(), String::new())?;
+    }
+    if let Some(s) = &report.snapshot {
+        let kept_out: u64 = s.excluded.values().sum();
+        let name = s.name.as_ref().map(|name| format!("`{name}`: ")).unwrap_or_default();
+        let policy = s
+            .policy
+            .as_ref()
+            .map(|policy| format!(", policy `{policy}`"))
+            .unwrap_or_default();
+        let more = format!(
+            "{name}{} images for {}, {kept_out} kept out{policy}",
+            s.members, s.purpose
+        );
+        row("snapshot", s.root.short(), more)?;
+        if !s.obligations.is_empty() {
+            let duties: Vec<_> = s
+                .obligations
+                .iter()
+                .map(|(duty, n)| format!("{duty} ({n} images)"))
+                .collect();
+            row("obliges", "to".into(), duties.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+/// The images in groups of one artist, licence and consent.
+fn images(context: &Context, report: &Report) -> Result<()> {
+    if report.images.is_empty() {
+        return Ok(());
+    }
+    let heading = match report.adapter {
+        Some(_) => format!("Images that trained it ({})", report.images.len()),
+        None => "The image".into(),
+    };
+    context.line(format_args!("\n{}", context.paint(Style::Strong, heading)))?;
+    let mut groups: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for i in &report.images {
+        let key = (
+            i.artist.clone(),
+            i.license.clone(),
+            !i.allowed_now,
+            i.consent_then.clone(),
+            i.consent_now.clone(),
+        );
+        groups
+            .entry(key)
+            .or_default()
+            .push(file_name(&i.paths, &i.sha256.short()));
+    }
+    let mut table = Table::new(context, ["artist", "licence", "images", "then", "now", "files"]);
+    for ((artist, license, refused, then, now), files) in groups {
+        table.styled_row([
+            (None, artist.unwrap_or_else(|| "unknown".into())),
+            (None, license.unwrap_or_else(|| "none".into())),
+            (None, files.len().to_string()),
+            (None, then),
+            (Some(if refused { Style::Bad } else { Style::Good }), now),
+            (Some(Style::Faint), some(context, &files)),
+        ]);
+    }
+    context.line(table)
+}
+
+/// What was kept out, in groups of one reason and artist.
+fn excluded(context: &Context, report: &Report) -> Result<()> {
+    if report.excluded.is_empty() {
+        return Ok(());
+    }
+    let heading = format!("Images that were kept out ({})", report.excluded.len());
+    context.line(format_args!("\n{}", context.paint(Style::Strong, heading)))?;
+    let mut groups: BTreeMap<_, (Vec<String>, &str)> = BTreeMap::new();
+    for e in &report.excluded {
+        let group = groups
+            .entry((&e.reason_code, &e.artist))
+            .or_insert((Vec::new(), &e.because));
+        group.0.push(file_name(&e.paths, &e.sha256.short()));
+    }
+    let mut table = Table::new(context, ["why", "artist", "images", "what said so", "files"]);
+    for ((reason, artist), (files, because)) in groups {
+        let mut short: String = because.chars().take(80).collect();
+        if short.len() < because.len() {
+            short.push('…');
+        }
+        table.styled_row([
+            (Some(Style::Warn), reason.clone()),
+            (None, artist.clone().unwrap_or_else(|| "unknown".into())),
+            (None, files.len().to_string()),
+            (None, short),
+            (Some(Style::Faint), some(context, &files)),
+        ]);
+    }
+    context.line(table)
+}
+
+fn file_name(paths: &[String], otherwise: &str) -> String {
+    let name = paths.last().and_then(|path| Path::new(path).file_name());
+    name.map_or_else(|| otherwise.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The first few names, or all of them when asked to say more.
+fn some(context: &Context, files: &[String]) -> String {
+    const FEW: usize = 3;
+    if context.verbose || files.len() <= FEW + 1 {
+        return files.join(", ");
+    }
+    let shown = files.iter().take(FEW).cloned().collect::<Vec<_>>().join(", ");
+    format!("{shown} and {} more", files.len() - FEW)
+}
