@@ -1,0 +1,84 @@
+//! assent's side of `scripts/bench/train_step.py`: LoRA training steps on a U-Net and inputs from files.
+//!
+//! `bench_train_step --unet FOLDER --inputs FILE --rank R --steps N --threads T`: one line of JSON with the seconds and
+//! the loss of each step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use assent::lora::{self, Targets};
+use assent::model::params::to_vec;
+use assent::model::unet::UNet;
+use assent::train::optimizer::{AdamW, AdamWConfig, clip};
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::SafeTensors;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given: BTreeMap<&str, &str> = arguments
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[name, value]| (name.as_str(), value.as_str()))
+        .collect();
+    let of = |name: &str| given.get(name).copied().with_context(|| format!("expected `{name}`"));
+    let (rank, steps): (usize, usize) = (of("--rank")?.parse()?, of("--steps")?.parse()?);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(of("--threads")?.parse()?)
+        .build_global()?;
+
+    let device = Device::flex().autodiff();
+    let mut unet = UNet::load(Path::new(of("--unet")?), &device)?;
+    let modules = lora::attach(&mut unet, Targets::Attention, rank, rank as f64, 0).len();
+    let mut adam = AdamW::new(AdamWConfig::default(), None);
+    lora::for_each(&mut unet, &mut |name, param| adam.add(name, param.values()));
+
+    let bytes = std::fs::read(of("--inputs")?)?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    let tensor = |name: &str| -> Result<TensorData> {
+        let view = file.tensor(name)?;
+        let values: Vec<f32> = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect();
+        Ok(TensorData::new(values, view.shape().to_vec()))
+    };
+    let sample = Tensor::<4>::from_data(tensor("sample")?, &device);
+    let noise = Tensor::<4>::from_data(tensor("noise")?, &device);
+    let context = Tensor::<3>::from_data(tensor("encoder_hidden_states")?, &device);
+    let timesteps = to_vec(Tensor::<1>::from_data(tensor("timesteps")?, &device));
+
+    let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+    for _ in 0..=steps {
+        let start = Instant::now();
+        let loss = (unet.forward(sample.clone(), &timesteps, &context, None) - noise.clone())
+            .square()
+            .mean();
+        let mut found = loss.backward();
+        let mut gradients = BTreeMap::new();
+        lora::for_each(&mut unet, &mut |name, param| {
+            if let Some(gradient) = param.gradient(&mut found) {
+                gradients.insert(name.to_owned(), gradient);
+            }
+        });
+        clip(&mut gradients, 1.0);
+        adam.update(&gradients, 1e-4);
+        lora::for_each(&mut unet, &mut |name, mut param| {
+            if let Some(slot) = adam.slots.get(name) {
+                param.set(slot.value.clone(), true);
+            }
+        });
+        losses.extend(to_vec(loss));
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    println!(
+        "{}",
+        serde_json::json!({ "seconds": seconds, "losses": losses, "modules": modules })
+    );
+    Ok(())
+}
