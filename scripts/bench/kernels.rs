@@ -1,6 +1,9 @@
 //! Times each kernel against plain burn operations at the sizes that training meets, forward alone and forward with
-//! backward. Prints a table in Markdown. `cargo run --release --example bench_kernels [name]`
+//! backward. Prints a table in Markdown. `cargo run --release --example bench_kernels [name] [--processor]`: only the rows
+//! whose name holds `name`; with `--processor` the time that all threads spend on the processor (Linux only), which other
+//! programs on the machine disturb less than they do the clock.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use assent::kernels::{self, reference};
@@ -8,14 +11,28 @@ use burn::tensor::{Device, Distribution, Tensor};
 
 type Operation<'a> = &'a dyn Fn(&[Tensor<4>]) -> Tensor<4>;
 
+/// What the scheduler has given to the threads of this process.
+fn processor_time() -> Duration {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let line = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("schedstat")).ok();
+    let nanos = |line: String| line.split(' ').next().and_then(|n| n.parse::<u64>().ok());
+    Duration::from_nanos(threads.filter_map(line).filter_map(nanos).sum())
+}
+
 /// Median time of at least five runs and about a second.
 fn median(mut run: impl FnMut()) -> Duration {
     run();
+    let processor = std::env::args().any(|argument| argument == "--processor");
     let (mut times, start) = (Vec::new(), Instant::now());
     while times.len() < 5 || (start.elapsed() < Duration::from_millis(700) && times.len() < 500) {
-        let begin = Instant::now();
+        let (begin, spent) = (Instant::now(), processor_time());
         run();
-        times.push(begin.elapsed());
+        let clock = begin.elapsed();
+        times.push(if processor {
+            processor_time().saturating_sub(spent)
+        } else {
+            clock
+        });
     }
     times.sort();
     times[times.len() / 2]
@@ -43,7 +60,7 @@ fn times(shapes: &[[usize; 4]], trained: usize, operation: Operation<'_>) -> [Du
 }
 
 fn row(name: &str, shapes: &[[usize; 4]], trained: usize, kernel: Operation<'_>, plain: Operation<'_>) {
-    let wanted = std::env::args().nth(1);
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
         return;
     }

@@ -1,12 +1,14 @@
 //! Two-dimensional convolution as matrix products over unfolded patches, forward and backward. Every sum is taken in an
 //! order that depends on the sizes alone, never on the threads.
 
+mod unfold;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, MatrixMut, Shared, multiply};
-use super::simd::{self, LANES, per_instruction_set};
+use unfold::{fold_back, total, transpose, unfold, unfold_last};
 
 /// Sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -99,123 +101,6 @@ impl Tile {
     fn positions(&self, sizes: &Sizes) -> usize {
         self.pictures.len() * self.rows.len() * sizes.columns()
     }
-}
-
-per_instruction_set!(
-    /// Unfolds the patches of some channels of one picture: row (channel, tap) of `out`, at column `at` and on, gets
-    /// what that tap sees at each output position of `rows`. `stride` lies between rows of `out`.
-    fn unfold(x: &[f32], sizes: &Sizes, rows: &Range<usize>, out: &mut [f32], stride: usize, at: usize) = unfold_body
-);
-per_instruction_set!(
-    /// The reverse of [`unfold`]: adds each number to the place that it came from.
-    fn fold_back(from: &[f32], sizes: &Sizes, rows: &Range<usize>, dx: &mut [f32], stride: usize, at: usize) = fold_body
-);
-per_instruction_set!(fn total(x: &[f32], sum: &mut f64) = total_body);
-
-/// The output columns whose tap `k` falls inside a line of `size`.
-#[inline(always)]
-fn inside(k: usize, size: usize, columns: usize, stride: usize, padding: usize) -> Range<usize> {
-    let first = padding.saturating_sub(k).div_ceil(stride).min(columns);
-    let end = (size + padding).saturating_sub(k).div_ceil(stride).min(columns);
-    first..end.max(first)
-}
-
-/// Copies in fixed steps: the lines are short, and a call of memcpy costs more than they do.
-#[inline(always)]
-fn copy(to: &mut [f32], from: &[f32]) {
-    let (mut tos, mut froms) = (to.chunks_exact_mut(8), from.chunks_exact(8));
-    for (to, from) in (&mut tos).zip(&mut froms) {
-        to[..8].copy_from_slice(&from[..8]);
-    }
-    for (to, from) in tos.into_remainder().iter_mut().zip(froms.remainder()) {
-        *to = *from;
-    }
-}
-
-#[inline(always)]
-fn unfold_body(x: &[f32], sizes: &Sizes, rows: &Range<usize>, out: &mut [f32], stride: usize, at: usize) {
-    let (columns, step, padding) = (sizes.columns(), sizes.stride, sizes.padding);
-    let [taps_y, taps_x] = sizes.kernel;
-    for (channel, x) in x.chunks_exact(sizes.plane()).enumerate() {
-        for ky in 0..taps_y {
-            for kx in 0..taps_x {
-                let start = ((channel * taps_y + ky) * taps_x + kx) * stride + at;
-                let out = &mut out[start..start + rows.len() * columns];
-                let seen = inside(kx, sizes.width, columns, step, padding);
-                for (row, line) in rows.clone().zip(out.chunks_exact_mut(columns)) {
-                    let y = row * step + ky;
-                    if y < padding || y - padding >= sizes.height || seen.is_empty() {
-                        line.fill(0.0);
-                        continue;
-                    }
-                    let x = &x[(y - padding) * sizes.width..][..sizes.width];
-                    for v in &mut line[..seen.start] {
-                        *v = 0.0;
-                    }
-                    for v in &mut line[seen.end..] {
-                        *v = 0.0;
-                    }
-                    let first = seen.start * step + kx - padding;
-                    let line = &mut line[seen.clone()];
-                    if step == 1 {
-                        copy(line, &x[first..first + line.len()]);
-                    } else {
-                        for (v, x) in line.iter_mut().zip(x[first..].iter().step_by(step)) {
-                            *v = *x;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn fold_body(from: &[f32], sizes: &Sizes, rows: &Range<usize>, dx: &mut [f32], stride: usize, at: usize) {
-    let (columns, step, padding) = (sizes.columns(), sizes.stride, sizes.padding);
-    let [taps_y, taps_x] = sizes.kernel;
-    for (channel, dx) in dx.chunks_exact_mut(sizes.plane()).enumerate() {
-        for ky in 0..taps_y {
-            for kx in 0..taps_x {
-                let start = ((channel * taps_y + ky) * taps_x + kx) * stride + at;
-                let from = &from[start..start + rows.len() * columns];
-                let seen = inside(kx, sizes.width, columns, step, padding);
-                for (row, line) in rows.clone().zip(from.chunks_exact(columns)) {
-                    let y = row * step + ky;
-                    if y < padding || y - padding >= sizes.height || seen.is_empty() {
-                        continue;
-                    }
-                    let dx = &mut dx[(y - padding) * sizes.width..][..sizes.width];
-                    let first = seen.start * step + kx - padding;
-                    let line = &line[seen.clone()];
-                    if step == 1 {
-                        for (dx, v) in dx[first..first + line.len()].iter_mut().zip(line) {
-                            *dx += v;
-                        }
-                    } else {
-                        for (dx, v) in dx[first..].iter_mut().step_by(step).zip(line) {
-                            *dx += v;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn total_body(x: &[f32], sum: &mut f64) {
-    let mut lanes = [0.0_f64; LANES];
-    let mut chunks = x.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for lane in 0..LANES {
-            lanes[lane] += f64::from(chunk[lane]);
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane += f64::from(*v);
-    }
-    *sum = simd::fold(&lanes);
 }
 
 /// Unfolds some channels of a tile's pictures, side by side.
@@ -385,26 +270,55 @@ pub(super) fn input_gradient(dy: &[f32], weight: &[f32], sizes: &Sizes) -> Vec<f
     dx
 }
 
+/// `x` with its channels last, `[batch, plane, inputs]`: one product then takes them side by side.
+fn channels_last(x: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let picture = sizes.inputs * sizes.plane();
+    let mut out = vec![0.0; x.len()];
+    let tasks = out.par_chunks_mut(picture).zip(x.par_chunks(picture));
+    tasks.for_each(|(out, x)| transpose(x, sizes.plane(), out, sizes.inputs));
+    out
+}
+
 /// Gradient of the weight from the [`swapped`] gradient of the output.
 pub(super) fn weight_gradient(x: &[f32], dy: &[f32], sizes: &Sizes) -> Vec<f32> {
     let (taps, depth) = (sizes.taps(), sizes.inputs * sizes.taps());
     let mut d_weight = vec![0.0; sizes.outputs * depth];
     let shared = Shared::new(&mut d_weight);
-    let blocks = blocks(sizes.inputs, 4);
-    let widest = blocks.first().map_or(1, Range::len) * taps;
-    let tiles = sizes.tiles(Sizes::tile_size(widest).min(1024), 1);
+    let x = channels_last(x, sizes);
+    let tiles = sizes.tiles(1024, 1);
+    let size = sizes.inputs.div_ceil(4).clamp(sizes.inputs.min(16), 32);
+    let blocks: Vec<usize> = (0..sizes.inputs).step_by(size).collect();
     blocks
         .par_iter()
-        .for_each_init(Vec::new, |patches: &mut Vec<f32>, block| {
-            let rows = block.len() * taps;
-            // SAFETY: tasks share no channel.
-            let mut out = unsafe { shared.matrix(block.start * taps, [sizes.outputs, rows], [depth, 1]) };
+        .for_each_init(Vec::new, |patches: &mut Vec<f32>, &first| {
+            let channels = first..(first + size).min(sizes.inputs);
+            let width = channels.len() * taps;
+            let mut sums = vec![0.0; sizes.outputs * width];
             for tile in &tiles {
                 let positions = tile.positions(sizes);
-                patches.resize(patches.len().max(rows * positions), 0.0);
-                unfold_tile(x, sizes, block, tile, patches);
-                let right = Matrix::new(patches, [rows, positions], [positions, 1]).transposed();
+                let right = if sizes.is_pointwise() {
+                    let start = tile.pictures.start * sizes.plane() + tile.rows.start * sizes.width;
+                    Matrix::new(
+                        &x[start * sizes.inputs + first..],
+                        [positions, width],
+                        [sizes.inputs, 1],
+                    )
+                } else {
+                    patches.resize(patches.len().max(width * positions), 0.0);
+                    let each = width * tile.rows.len() * sizes.columns();
+                    for (picture, patches) in tile.pictures.clone().zip(patches.chunks_exact_mut(each)) {
+                        let x = &x[picture * sizes.plane() * sizes.inputs..][..sizes.plane() * sizes.inputs];
+                        unfold_last(x, sizes, &channels, &tile.rows, patches);
+                    }
+                    Matrix::new(patches, [positions, width], [width, 1])
+                };
+                let mut out = MatrixMut::new(&mut sums, [sizes.outputs, width], [width, 1]);
                 multiply(&mut out, true, 1.0, tile_gradient(dy, sizes, tile), right);
+            }
+            for (output, sums) in sums.chunks_exact(width).enumerate() {
+                // SAFETY: tasks share no channel.
+                let d_weight = unsafe { shared.slice(output * depth + first * taps, width) };
+                transpose(sums, channels.len(), d_weight, taps);
             }
         });
     d_weight
