@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod explain;
 mod export;
+mod generate;
 mod images;
 mod ingest;
 mod ledger;
@@ -121,6 +122,8 @@ pub enum Command {
     Revoke(event::Revoke),
     /// Freeze, show, verify, compare and prove training sets
     Snapshot(snapshot::Args),
+    /// Draw pictures from prompts, labelled as made by a machine and by what
+    Generate(generate::Args),
     /// Train a LoRA adapter on a verified snapshot
     Train(train::Args),
     /// Train a small base model from nothing on a snapshot
@@ -166,6 +169,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
+        Command::Generate(args) => generate::run(context, args),
         Command::Train(args) => train::run(context, args),
         Command::TrainBase(args) => train_base::run(context, args),
     }

@@ -2,6 +2,8 @@
 //!
 //! Tensors and prompts in, pixels out; reads no clock and writes no file.
 
+pub mod label;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::model::params::to_vec;
@@ -66,6 +68,9 @@ pub enum GenerateError {
     /// The sampler.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// The PNG encoder refused.
+    #[error("cannot encode the picture as PNG: {0}")]
+    Encode(String),
     /// The network gave NaN or infinity.
     #[error("the model's output at step {step} is not finite; hint: are the adapter and the base of one family?")]
     NotFinite {

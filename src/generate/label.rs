@@ -1,0 +1,194 @@
+//! What a drawn picture says of itself: that a machine made it, and with what.
+//!
+//! The label stands in the PNG as XMP (IPTC's `DigitalSourceType`, `trainedAlgorithmicMedia`) and as the `parameters` text that
+//! users of A1111 and ComfyUI know. It names base and adapters by digest and never by path.
+
+use serde::Serialize;
+
+use super::{GenerateError, Picture, Settings};
+use crate::digest::Sha256Digest;
+
+/// IPTC's word for pictures that a trained model made.
+const SOURCE_TYPE: &str = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia";
+
+/// An adapter at work on a picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UsedAdapter {
+    /// SHA-256 of its file.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of its receipt, if it carries one.
+    pub receipt: Option<Sha256Digest>,
+    /// How strong it was.
+    pub weight: f64,
+}
+
+/// What a picture is labelled with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Label {
+    /// The program and its version.
+    pub program: String,
+    /// What it should show.
+    pub prompt: String,
+    /// What it should not show.
+    pub negative_prompt: String,
+    /// Sampler, by name.
+    pub sampler: String,
+    /// Steps of the sampler.
+    pub steps: usize,
+    /// Guidance.
+    pub cfg: f64,
+    /// Seed.
+    pub seed: u64,
+    /// Which picture of the batch.
+    pub index: usize,
+    /// Width and height.
+    pub size: [usize; 2],
+    /// Digest over the base's files.
+    pub base: Sha256Digest,
+    /// The adapters.
+    pub adapters: Vec<UsedAdapter>,
+    /// IPTC's `DigitalSourceType`.
+    pub digital_source_type: String,
+}
+
+impl Label {
+    /// The label of picture `index` of a batch.
+    #[must_use]
+    pub fn new(
+        prompt: &str,
+        index: usize,
+        settings: &Settings,
+        base: Sha256Digest,
+        adapters: Vec<UsedAdapter>,
+    ) -> Self {
+        Self {
+            program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            prompt: prompt.to_owned(),
+            negative_prompt: settings.negative_prompt.clone(),
+            sampler: settings.sampler.to_string(),
+            steps: settings.steps,
+            cfg: settings.cfg,
+            seed: settings.seed,
+            index,
+            size: settings.size,
+            base,
+            adapters,
+            digital_source_type: SOURCE_TYPE.to_owned(),
+        }
+    }
+
+    /// The text that A1111 writes under `parameters`.
+    fn parameters(&self) -> String {
+        let mut text = self.prompt.replace(['\n', '\r'], " ");
+        if !self.negative_prompt.is_empty() {
+            text.push_str(&format!(
+                "\nNegative prompt: {}",
+                self.negative_prompt.replace(['\n', '\r'], " ")
+            ));
+        }
+        text.push_str(&format!(
+            "\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}",
+            self.steps,
+            self.sampler,
+            self.cfg,
+            self.seed,
+            self.size[0],
+            self.size[1],
+            self.base.short()
+        ));
+        for adapter in &self.adapters {
+            text.push_str(&format!(", Lora hash: {} ({})", adapter.sha256.short(), adapter.weight));
+        }
+        text.push_str(&format!(", Version: {}", self.program));
+        text
+    }
+
+    fn xmp(&self) -> String {
+        format!(
+            "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\
+             <x:xmpmeta xmlns:x=\"adobe:ns:meta/\">\
+             <rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\
+             <rdf:Description rdf:about=\"\" xmlns:Iptc4xmpExt=\"http://iptc.org/std/Iptc4xmpExt/2008-02-29/\" \
+             xmlns:xmp=\"http://ns.adobe.com/xap/1.0/\" Iptc4xmpExt:DigitalSourceType=\"{SOURCE_TYPE}\" \
+             Iptc4xmpExt:AISystemUsed=\"{}\" xmp:CreatorTool=\"{}\"/>\
+             </rdf:RDF></x:xmpmeta><?xpacket end=\"r\"?>",
+            self.program, self.program
+        )
+    }
+}
+
+/// The picture as PNG with its label in it.
+///
+/// # Errors
+/// If the encoder refuses, e.g. a size of zero.
+pub fn png(picture: &Picture, label: &Label) -> Result<Vec<u8>, GenerateError> {
+    let encode = |e: png::EncodingError| GenerateError::Encode(e.to_string());
+    let side = |n: usize| u32::try_from(n).map_err(|e| GenerateError::Encode(e.to_string()));
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side(picture.size[0])?, side(picture.size[1])?);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder
+        .add_itxt_chunk("XML:com.adobe.xmp".to_owned(), label.xmp())
+        .map_err(encode)?;
+    encoder
+        .add_itxt_chunk("parameters".to_owned(), label.parameters())
+        .map_err(encode)?;
+    let json = serde_json::to_string(label).map_err(|e| GenerateError::Encode(e.to_string()))?;
+    encoder
+        .add_itxt_chunk("assent.label".to_owned(), json)
+        .map_err(encode)?;
+    let mut writer = encoder.write_header().map_err(encode)?;
+    writer.write_image_data(&picture.rgb()).map_err(encode)?;
+    writer.finish().map_err(encode)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::samplers::SamplerKind;
+
+    #[test]
+    fn a_picture_says_that_a_machine_made_it_and_with_what() {
+        let settings = Settings {
+            size: [8, 8],
+            steps: 20,
+            cfg: 4.0,
+            sampler: SamplerKind::Ddim,
+            seed: 7,
+            negative_prompt: "blur".to_owned(),
+        };
+        let picture = Picture {
+            size: [8, 8],
+            planes: vec![0.25; 3 * 64],
+        };
+        let used = UsedAdapter {
+            sha256: Sha256Digest::of_bytes(b"adapter"),
+            receipt: None,
+            weight: 0.5,
+        };
+        let label = Label::new(
+            "a <fish> & \"chips\"",
+            0,
+            &settings,
+            Sha256Digest::of_bytes(b"base"),
+            vec![used],
+        );
+        let bytes = png(&picture, &label).unwrap();
+        assert_eq!(bytes, png(&picture, &label).unwrap());
+        let reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
+        let texts: Vec<String> = reader.info().utf8_text.iter().map(|t| t.get_text().unwrap()).collect();
+        assert!(texts.iter().any(|t| t.contains(SOURCE_TYPE)));
+        assert!(
+            texts
+                .iter()
+                .any(|t| t.starts_with("a <fish> & \"chips\"\nNegative prompt: blur\nSteps: 20, "))
+        );
+        assert!(
+            texts
+                .iter()
+                .any(|t| t.contains(&Sha256Digest::of_bytes(b"adapter").to_string()))
+        );
+    }
+}
