@@ -9,10 +9,13 @@ use super::bar::Bar;
 use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
 use super::{Context, Exit};
+use crate::digest::Sha256Digest;
 use crate::pixels::Fit;
 use crate::snapshot;
 use crate::train::base::{BaseConfig, BaseRun, train_base};
 use crate::train::data::Pictures;
+use crate::train::error::write_whole;
+use crate::train::facts::BaseRecord;
 use crate::train::watch::Stage;
 
 /// What to train and where.
@@ -67,7 +70,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             },
         )?
     };
-    if !finish.complete {
+    if finish.complete {
+        let config_digest = Sha256Digest::of_bytes(text.as_bytes());
+        let facts = (config_digest, config.seed);
+        let record = BaseRecord::new(&args.out, facts, &snapshot, &finish.losses, &args.device.name())?;
+        write_whole(&args.out.join("receipt.json"), record.to_json()?.as_bytes())?;
+        context.line(args.out.join("receipt.json").display())?;
+    } else {
         context.message(format!(
             "stopped after step {}; the same command with --resume goes on",
             finish.step

@@ -103,23 +103,15 @@ pub fn inputs(
         ("images_trained", trained.to_string()),
         ("images_held_out", held_out.to_string()),
     ];
-    let versions = [("burn", "0.22.1"), ("device", device)];
     Ok(RunInputs {
         program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
         base: base_facts(&c.pretrained_model_name_or_path)?,
         snapshot: snapshot_facts(snapshot),
-        policy: PolicyFacts {
-            name: snapshot.policy().to_owned(),
-            digest: snapshot.policy_digest(),
-            purpose: snapshot.purpose().to_string(),
-        },
+        policy: policy_facts(snapshot),
         config: config_digest,
         settings: settings.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         seed: c.seed,
-        versions: versions
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect(),
+        versions: versions(device),
     })
 }
 
@@ -187,4 +179,77 @@ pub fn header(
         times: None,
     };
     Ok(facts.header())
+}
+
+/// What the repository keeps beside a base that was trained here: everything that determined it, and what came out.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct BaseRecord {
+    /// `assent.base/1`.
+    pub format: String,
+    /// The program and its version.
+    pub program: String,
+    /// The training set.
+    pub snapshot: SnapshotFacts,
+    /// The policy that cleared it.
+    pub policy: PolicyFacts,
+    /// SHA-256 of the configuration's text.
+    pub config: Sha256Digest,
+    /// The seed.
+    pub seed: u64,
+    /// Versions of what computed it.
+    pub versions: BTreeMap<String, String>,
+    /// Losses on held-out pictures at the start and the end.
+    pub losses: BTreeMap<String, f64>,
+    /// The model's files.
+    pub files: BaseFacts,
+}
+
+impl BaseRecord {
+    /// The record of a base that was trained into `folder`.
+    ///
+    /// # Errors
+    /// If its files cannot be read.
+    pub fn new(
+        folder: &Path,
+        (config, seed): (Sha256Digest, u64),
+        snapshot: &VerifiedSnapshot,
+        losses: &BTreeMap<String, f64>,
+        device: &str,
+    ) -> Result<Self, TrainError> {
+        Ok(Self {
+            format: "assent.base/1".to_owned(),
+            program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            snapshot: snapshot_facts(snapshot),
+            policy: policy_facts(snapshot),
+            config,
+            seed,
+            versions: versions(device),
+            losses: losses.clone(),
+            files: base_facts(folder)?,
+        })
+    }
+
+    /// The bytes of `receipt.json`.
+    ///
+    /// # Errors
+    /// Never for a record made by [`BaseRecord::new`].
+    pub fn to_json(&self) -> Result<String, TrainError> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| TrainError::Setting(e.to_string()))?;
+        Ok(text + "\n")
+    }
+}
+
+fn policy_facts(snapshot: &VerifiedSnapshot) -> PolicyFacts {
+    PolicyFacts {
+        name: snapshot.policy().to_owned(),
+        digest: snapshot.policy_digest(),
+        purpose: snapshot.purpose().to_string(),
+    }
+}
+
+fn versions(device: &str) -> BTreeMap<String, String> {
+    [("burn", "0.22.1"), ("device", device)]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
 }

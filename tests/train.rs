@@ -1,0 +1,309 @@
+//! From pictures to an adapter with the program itself: equal bytes for equal runs, whole after a kill or Ctrl-C, an audit
+//! that turns when an artist opts out, and drawn pictures that are known again as made by a machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assent::model::config::{PerBlock, TextConfig, UNetConfig, VaeConfig};
+use assent::model::layers::Module;
+use assent::model::params::collect;
+use assent::model::text::TextEncoder;
+use assent::model::unet::UNet;
+use assent::model::vae::Vae;
+use assent::model::weights::{Weights, save};
+use burn::tensor::Device;
+
+/// A folder with a tiny base, pictures of two artists, a registry and a frozen training set.
+struct Studio {
+    folder: tempfile::TempDir,
+}
+
+const STEPS: usize = 60;
+
+impl Studio {
+    fn new() -> Self {
+        let studio = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        tiny_base(&studio.at("base"));
+        fs::create_dir(studio.at("art")).unwrap();
+        for i in 0..8u8 {
+            let name = studio.at("art").join(format!("{i}.png"));
+            let picture = image::RgbImage::from_fn(32, 32, |x, y| {
+                let ring = (x as i32 - 16).pow(2) + (y as i32 - 16).pow(2);
+                let on = (ring / (20 + 9 * i32::from(i))) % 2 == 0;
+                image::Rgb(if on {
+                    [250, 200 - 20 * i, 40 + 20 * i]
+                } else {
+                    [10 * i, 20, 60]
+                })
+            });
+            picture.save(&name).unwrap();
+            fs::write(name.with_extension("txt"), format!("rings number {i}")).unwrap();
+            let artist = if i < 6 { "Ada Example" } else { "Ben Example" };
+            let license = format!("SPDX-FileCopyrightText: {artist}\nSPDX-License-Identifier: CC0-1.0\n");
+            fs::write(studio.at("art").join(format!("{i}.png.license")), license).unwrap();
+        }
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/policy-open-licences.toml");
+        studio.ok(&["ingest", "art"]);
+        studio.ok(&[
+            "snapshot",
+            "create",
+            "rings",
+            "--policy",
+            policy,
+            "--artist",
+            "Ada Example",
+        ]);
+        fs::write(
+            studio.at("train.toml"),
+            format!(
+                "output_name = \"rings\"\npretrained_model_name_or_path = \"base\"\nsnapshot = \"rings\"\n\
+                 resolution = 32\nnetwork_dim = 4\nnetwork_alpha = 4\nlearning_rate = 1e-3\nlr_warmup_steps = 2\n\
+                 max_train_steps = {STEPS}\ntrain_batch_size = 2\ngradient_accumulation_steps = 3\n\
+                 caption_dropout_rate = 0.2\nseed = 5\nvalidation_split = 0.2\nvalidate_every_n_steps = 20\n\
+                 save_every_n_steps = 7\nsample_every_n_steps = 30\nsample_prompts = [\"rings\"]\n"
+            ),
+        )
+        .unwrap();
+        studio
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_assent"));
+        command
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .env_remove("ASSENT_REGISTRY");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts a training and waits until it has done so many steps.
+    fn started(&self, out: &str, steps: usize) -> Child {
+        let mut child = self
+            .command(&["train", "train.toml", "--out", out, "-q"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let metrics = self.at(out).join("metrics.jsonl");
+        let begin = Instant::now();
+        while fs::read_to_string(&metrics)
+            .unwrap_or_default()
+            .matches("\"event\":\"step\"")
+            .count()
+            < steps
+        {
+            assert!(begin.elapsed() < Duration::from_secs(300), "no progress");
+            assert!(child.try_wait().unwrap().is_none(), "ended before it could be stopped");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child
+    }
+
+    fn bytes(&self, out: &str, file: &str) -> Vec<u8> {
+        fs::read(self.at(out).join(file)).unwrap_or_else(|e| panic!("{out}/{file}: {e}"))
+    }
+
+    fn assert_same(&self, one: &str, other: &str) {
+        for file in [
+            "adapter.safetensors",
+            "metrics.jsonl",
+            "loss.png",
+            "samples/adapter-000060.png",
+        ] {
+            assert!(
+                self.bytes(one, file) == self.bytes(other, file),
+                "{file} of {one} and {other} differ"
+            );
+        }
+    }
+}
+
+/// A Stable Diffusion 1.x with very few channels and weights from a seed.
+fn tiny_base(folder: &Path) {
+    let device = Device::flex();
+    let mut weights = Weights::fresh(3, &device);
+    let blocks = |name: &str, n: usize| vec![name.to_owned(); n];
+    let unet = UNetConfig {
+        sample_size: 16,
+        block_out_channels: vec![8, 16],
+        down_block_types: vec!["CrossAttnDownBlock2D".to_owned(), "DownBlock2D".to_owned()],
+        up_block_types: vec!["UpBlock2D".to_owned(), "CrossAttnUpBlock2D".to_owned()],
+        layers_per_block: 1,
+        norm_num_groups: 4,
+        cross_attention_dim: 8,
+        attention_head_dim: PerBlock::One(2),
+        ..UNetConfig::default()
+    };
+    let vae = VaeConfig {
+        block_out_channels: vec![8, 8],
+        down_block_types: blocks("DownEncoderBlock2D", 2),
+        up_block_types: blocks("UpDecoderBlock2D", 2),
+        norm_num_groups: 4,
+        ..VaeConfig::default()
+    };
+    let text = TextConfig {
+        hidden_size: 8,
+        intermediate_size: 16,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        ..TextConfig::default()
+    };
+    let put = |part: &str, config: String, file: &str, module: &mut dyn Module| {
+        fs::create_dir_all(folder.join(part)).unwrap();
+        fs::write(folder.join(part).join("config.json"), config).unwrap();
+        save(&folder.join(part).join(file), &collect(module), false).unwrap();
+    };
+    let json = |value: &dyn erased::Json| value.json();
+    let file = "diffusion_pytorch_model.safetensors";
+    put(
+        "unet",
+        json(&unet),
+        file,
+        &mut UNet::build(&unet, &mut weights).unwrap(),
+    );
+    put("vae", json(&vae), file, &mut Vae::build(&vae, &mut weights).unwrap());
+    put(
+        "text_encoder",
+        json(&text),
+        "model.safetensors",
+        &mut TextEncoder::build(&text, &mut weights).unwrap(),
+    );
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/base");
+    for part in ["tokenizer", "scheduler"] {
+        fs::create_dir_all(folder.join(part)).unwrap();
+        for entry in fs::read_dir(base.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    fs::copy(base.join("model_index.json"), folder.join("model_index.json")).unwrap();
+}
+
+/// Configurations of three types as JSON.
+mod erased {
+    pub trait Json {
+        fn json(&self) -> String;
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> String {
+            serde_json::to_string(self).unwrap()
+        }
+    }
+}
+
+#[test]
+fn equal_runs_give_equal_bytes_whatever_stops_them() {
+    let studio = Studio::new();
+    studio.ok(&["train", "train.toml", "--out", "whole", "-q"]);
+    studio.ok(&["train", "train.toml", "--out", "again", "-q"]);
+    studio.assert_same("whole", "again");
+
+    let mut killed = studio.started("killed", 11);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!studio.at("killed/adapter.safetensors").exists());
+    studio.ok(&["train", "train.toml", "--out", "killed", "-q", "--resume"]);
+    studio.assert_same("whole", "killed");
+
+    let mut stopped = studio.started("stopped", 4);
+    let interrupt = Command::new("kill")
+        .args(["-INT", &stopped.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    assert!(stopped.wait().unwrap().success(), "Ctrl-C saves and ends well");
+    assert!(studio.at("stopped/state/adapter.json").exists());
+    studio.ok(&["train", "train.toml", "--out", "stopped", "-q", "--resume"]);
+    studio.assert_same("whole", "stopped");
+
+    let text = fs::read_to_string(studio.at("train.toml")).unwrap();
+    fs::write(studio.at("train.toml"), text.replace("seed = 5", "seed = 6")).unwrap();
+    let other = studio.run(&["train", "train.toml", "--out", "stopped", "-q", "--resume"]);
+    assert_eq!(
+        other.status.code(),
+        Some(2),
+        "another run is not continued from this state"
+    );
+    assert!(String::from_utf8_lossy(&other.stderr).contains("not of this run"));
+}
+
+#[test]
+fn an_adapter_is_audited_and_what_it_draws_is_known_again() {
+    let studio = Studio::new();
+    studio.ok(&["train", "train.toml", "--out", "run", "-q"]);
+    let adapter = "run/adapter.safetensors";
+    let clean: serde_json::Value = serde_json::from_str(&studio.ok(&["--json", "audit", adapter])).unwrap();
+    assert_eq!(clean["verdict"], "clean", "{clean}");
+    assert_eq!(clean["images"].as_array().unwrap().len(), 6);
+
+    let draw = [
+        "generate",
+        "--base",
+        "base",
+        "--adapter",
+        adapter,
+        "--prompt",
+        "rings",
+        "--steps",
+        "2",
+        "-o",
+    ];
+    studio.ok(&[&draw[..], &["drawn.png"]].concat());
+    studio.ok(&[&draw[..], &["twice.png"]].concat());
+    assert!(fs::read(studio.at("drawn.png")).unwrap() == fs::read(studio.at("twice.png")).unwrap());
+    studio.run(&["ingest", "drawn.png"]);
+    let images = studio.ok(&["--json", "images"]);
+    let drawn = images.lines().find(|line| line.contains("drawn.png")).unwrap();
+    let drawn: serde_json::Value = serde_json::from_str(drawn).unwrap();
+    assert_eq!(drawn["ai_generated"], true);
+
+    studio.ok(&["opt-out", "--artist", "Ada Example"]);
+    let affected = studio.ok(&["--json", "affected", "--artist", "Ada Example"]);
+    for kind in ["snapshot", "adapter", "picture"] {
+        assert!(
+            affected.contains(&format!("\"kind\":\"{kind}\"")),
+            "{kind} in {affected}"
+        );
+    }
+    let turned = studio.run(&["--json", "audit", adapter]);
+    assert_eq!(turned.status.code(), Some(1));
+    let turned: serde_json::Value = serde_json::from_slice(&turned.stdout).unwrap();
+    assert_eq!(turned["verdict"], "findings");
+    let codes: Vec<&str> = turned["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|f| f["code"].as_str())
+        .collect();
+    assert!(codes.contains(&"consent_withdrawn"), "{codes:?}");
+    let refused = studio.run(&["train", "train.toml", "--out", "after", "-q"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "no training on a set that is no longer cleared"
+    );
+    assert!(!studio.at("after/adapter.safetensors").exists());
+}
