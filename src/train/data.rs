@@ -100,7 +100,7 @@ pub fn stack<'a>(rows: impl Iterator<Item = &'a [f32]>, shape: [usize; 3], devic
 pub fn split(n: usize, share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let order = permutation(n, seed, "split");
     let held = if share > 0.0 {
-        ((n as f64 * share).round() as usize).clamp(1, n.saturating_sub(1))
+        ((n as f64 * share).round() as usize).max(1).min(n.saturating_sub(1))
     } else {
         0
     };
