@@ -11,7 +11,7 @@ use super::device::DeviceArgs;
 use super::error::HintExt;
 use super::{Context, Exit};
 use crate::adapter::{self, Container};
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::label::{Label, UsedAdapter, png};
 use crate::generate::{Settings, draw};
 use crate::lora;
@@ -19,7 +19,6 @@ use crate::model::pipeline::Pipeline;
 use crate::model::samplers::SamplerKind;
 use crate::receipt;
 use crate::registry::NewPicture;
-use crate::train::error::write_whole;
 use crate::train::facts::base_facts;
 
 /// What to draw, with what, and where to.
@@ -111,7 +110,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         let path = numbered(&args.output, i, pictures.len());
         let label = Label::new(prompts[i], i, &settings, base, used.clone());
         let bytes = png(picture, &label)?;
-        write_whole(&path, &bytes)?;
+        write_atomic(&path, &bytes)?;
         record(context, &path, &bytes, &used)?;
         if context.json {
             context.json_line(&label)?;

@@ -9,12 +9,11 @@ use super::bar::Bar;
 use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
 use super::{Context, Exit};
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, write_atomic};
 use crate::pixels::Fit;
 use crate::snapshot;
 use crate::train::base::{BaseConfig, BaseRun, train_base};
 use crate::train::data::Pictures;
-use crate::train::error::write_whole;
 use crate::train::facts::BaseRecord;
 use crate::train::watch::Stage;
 
@@ -74,7 +73,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         let config_digest = Sha256Digest::of_bytes(text.as_bytes());
         let facts = (config_digest, config.seed);
         let record = BaseRecord::new(&args.out, facts, &snapshot, &finish.losses, &args.device.name())?;
-        write_whole(&args.out.join("receipt.json"), record.to_json()?.as_bytes())?;
+        write_atomic(&args.out.join("receipt.json"), record.to_json()?.as_bytes())?;
         context.line(args.out.join("receipt.json").display())?;
     } else {
         context.message(format!(

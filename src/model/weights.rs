@@ -374,7 +374,11 @@ pub fn save(path: &Path, tensors: &[Saved], f16: bool) -> Result<(), LoadError> 
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut out = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    let mut builder = tempfile::Builder::new();
+    // A temporary file is private to its owner; a model's file is an ordinary one.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut out = builder.prefix(".assent-").tempfile_in(folder).map_err(io)?;
     out.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
     out.write_all(&text).map_err(io)?;
     for tensor in &sorted {

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use super::config::AdapterConfig;
 use super::data::{Pictures, batch_at, split, stack};
 use super::engine::{self, Finish, Objective, Plan};
-use super::error::{TrainError, write_whole};
+use super::error::TrainError;
 use super::facts;
 use super::loss::{Batch, HeldOut, contexts, diffusion_loss, validate};
 use super::watch::{Curves, Event, Metrics, Stage};
 use crate::adapter::{AdapterFile, Format, encode};
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::{Settings, draw};
 use crate::lora::{self, Targets, frozen};
 use crate::model::layers::ParamMut;
@@ -324,7 +324,8 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         facts,
     )?;
     let record_text = record.to_json()?;
-    write_whole(&stage.out.join("run.json"), record_text.as_bytes())?;
+    write_atomic(&stage.out.join("run.json"), record_text.as_bytes())
+        .map_err(TrainError::io(&stage.out.join("run.json")))?;
     for file in ["adapter.safetensors", "run.json", "loss.png"] {
         stage.tell(&Event::Wrote { file: file.to_owned() });
     }
@@ -379,5 +380,5 @@ fn curve(config: &AdapterConfig, stage: &Stage<'_>) -> Result<(), TrainError> {
         title: format!("{}: loss by step", config.output_name),
         series,
     };
-    write_whole(&stage.out.join("loss.png"), &chart.png()?)
+    write_atomic(&stage.out.join("loss.png"), &chart.png()?).map_err(TrainError::io(&stage.out.join("loss.png")))
 }

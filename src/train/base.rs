@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{Pictures, batch_at, split};
 use super::engine::{Finish, Objective, Plan, run as train};
-use super::error::{TrainError, write_whole};
+use super::error::TrainError;
 use super::loss::{Batch, HeldOut, diffusion_loss, validate};
 use super::optimizer::{AdamWConfig, Schedule};
 use super::watch::{Event, Stage};
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::{Settings, draw};
 use crate::lora::frozen;
 use crate::model::config::{UNetConfig, VaeConfig, read};
@@ -146,7 +146,7 @@ fn copy_template(from: &Path, to: &Path) -> Result<(), TrainError> {
             continue;
         }
         let bytes = fs::read(&source).map_err(TrainError::io(&source))?;
-        write_whole(&target, &bytes)?;
+        write_atomic(&target, &bytes).map_err(TrainError::io(&target))?;
     }
     Ok(())
 }
@@ -290,7 +290,7 @@ fn train_vae(run: &BaseRun<'_>, stage: &mut Stage<'_>) -> Result<Finish, TrainEr
         let text = serde_json::to_string_pretty(&config).map_err(|e| TrainError::Setting(e.to_string()))?
             + "
 ";
-        write_whole(&path, text.as_bytes())?;
+        write_atomic(&path, text.as_bytes()).map_err(TrainError::io(&path))?;
     }
     Ok(finish)
 }

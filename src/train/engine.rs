@@ -9,6 +9,7 @@ use super::error::TrainError;
 use super::optimizer::{AdamW, AdamWConfig, Schedule, accumulate, clip};
 use super::state;
 use super::watch::{Event, Metrics, Stage};
+use crate::digest::write_atomic;
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
 
@@ -281,7 +282,8 @@ fn draw(objective: &mut dyn Objective, plan: &Plan, step: u64, stage: &mut Stage
         let folder = stage.out.join("samples");
         std::fs::create_dir_all(&folder).map_err(TrainError::io(&folder))?;
         let name = format!("{}-{step:06}.png", plan.name);
-        super::error::write_whole(&folder.join(&name), &png)?;
+        let path = folder.join(&name);
+        write_atomic(&path, &png).map_err(TrainError::io(&path))?;
         stage.tell(&Event::Wrote {
             file: format!("samples/{name}"),
         });

@@ -101,21 +101,3 @@ impl TrainError {
         }
     }
 }
-
-/// Writes a file through a temporary one beside it, so that it is there whole or not at all.
-///
-/// # Errors
-/// If the folder cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    use std::io::Write;
-    let io = TrainError::io(path);
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(&io)?;
-    file.write_all(bytes).map_err(&io)?;
-    file.as_file().sync_all().map_err(&io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
-}

@@ -9,8 +9,9 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::error::{TrainError, write_whole};
+use super::error::TrainError;
 use super::optimizer::{AdamW, Slot};
+use crate::digest::write_atomic;
 use crate::model::params::to_vec;
 use crate::model::weights::{Init, Saved, Weights, save};
 
@@ -68,7 +69,8 @@ pub fn store(folder: &Path, name: &str, run: &str, adam: &AdamW) -> Result<(), T
         ema,
     };
     let text = serde_json::to_vec(&mark).map_err(|e| TrainError::Setting(e.to_string()))?;
-    write_whole(&folder.join(format!("{name}.json")), &text)?;
+    write_atomic(&folder.join(format!("{name}.json")), &text)
+        .map_err(TrainError::io(&folder.join(format!("{name}.json"))))?;
     for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
         let entry = entry.map_err(TrainError::io(folder))?;
         let other = entry.file_name().to_string_lossy().into_owned();

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::error::{TrainError, write_whole};
+use super::error::TrainError;
+use crate::digest::write_atomic;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -118,7 +119,7 @@ impl Metrics {
                 }
             }
         }
-        write_whole(path, &kept)?;
+        write_atomic(path, &kept).map_err(TrainError::io(path))?;
         let file = OpenOptions::new().append(true).open(path).map_err(&io)?;
         Ok(Self {
             path: path.to_owned(),
