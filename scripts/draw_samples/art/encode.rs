@@ -26,18 +26,37 @@ pub fn cropped_jpeg(size: u32, pixels: &[u8], left: u32, top: u32, quality: u8) 
     Ok(bytes)
 }
 
-/// An XMP packet with one property, and the creator where there is one.
-pub fn xmp(creator: Option<&str>, prefix: &str, namespace: &str, property: &str, value: &str) -> String {
+/// A property of an XMP packet.
+pub struct Property {
+    pub prefix: &'static str,
+    pub namespace: &'static str,
+    pub name: &'static str,
+    pub value: &'static str,
+}
+
+/// An XMP packet that names the creator, if given, and holds one property, if given.
+pub fn xmp(creator: Option<&str>, property: Option<&Property>) -> String {
     let creator = creator.map_or(String::new(), |name| {
         format!("   <dc:creator><rdf:Seq><rdf:li>{name}</rdf:li></rdf:Seq></dc:creator>\n")
     });
+    let (declared, stated) = property.map_or_else(
+        Default::default,
+        |Property {
+             prefix,
+             namespace,
+             name,
+             value,
+         }| {
+            let stated = format!("   <{prefix}:{name}>{value}</{prefix}:{name}>\n");
+            (format!(" xmlns:{prefix}=\"{namespace}\""), stated)
+        },
+    );
     format!(
         r#"<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:{prefix}="{namespace}">
-{creator}   <{prefix}:{property}>{value}</{prefix}:{property}>
-  </rdf:Description>
+  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"{declared}>
+{creator}{stated}  </rdf:Description>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>"#

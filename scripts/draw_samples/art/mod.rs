@@ -170,13 +170,13 @@ pub fn files(entry: &Entry) -> Result<Vec<File>, Box<dyn Error>> {
     let (path, picture, license) = match case {
         Case::Own => {
             let xmp = artist.data_mining.map(|value| {
-                encode::xmp(
-                    Some(artist.name),
-                    "plus",
-                    "http://ns.useplus.org/ldf/xmp/1.0/",
-                    "DataMining",
+                let mining = encode::Property {
+                    prefix: "plus",
+                    namespace: "http://ns.useplus.org/ldf/xmp/1.0/",
+                    name: "DataMining",
                     value,
-                )
+                };
+                encode::xmp(Some(artist.name), Some(&mining))
             });
             (
                 own,
@@ -184,19 +184,19 @@ pub fn files(entry: &Entry) -> Result<Vec<File>, Box<dyn Error>> {
                 Some((artist.name, artist.license)),
             )
         }
-        Case::NoLicense => (
-            format!("unsorted/{subject}-without-licence.png"),
-            encode::png(SIZE, &pixels, None)?,
-            None,
-        ),
+        Case::NoLicense => {
+            let xmp = encode::xmp(Some("Nadir Press"), None);
+            let picture = encode::png(SIZE, &pixels, Some(&xmp))?;
+            (format!("unsorted/{subject}-without-licence.png"), picture, None)
+        }
         Case::MadeByMachine => {
-            let xmp = encode::xmp(
-                None,
-                "Iptc4xmpExt",
-                "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
-                "DigitalSourceType",
-                "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
-            );
+            let source = encode::Property {
+                prefix: "Iptc4xmpExt",
+                namespace: "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+                name: "DigitalSourceType",
+                value: "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+            };
+            let xmp = encode::xmp(None, Some(&source));
             let picture = encode::png(SIZE, &pixels, Some(&xmp))?;
             (
                 format!("unsorted/{subject}-made-by-a-machine.png"),
