@@ -101,7 +101,8 @@ fn adapter(context: &Context, path: &Path) -> Result<Report> {
     }
 }
 
-fn show(context: &Context, report: &Report, named: &str) -> Result<()> {
+/// Writes the report as people read it.
+pub(super) fn show(context: &Context, report: &Report, named: &str) -> Result<()> {
     let (style, says) = match report.verdict {
         Verdict::Clean => (Style::Good, "everything that was looked at holds"),
         Verdict::Findings => (

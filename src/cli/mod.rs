@@ -9,6 +9,7 @@ mod affected;
 mod audit;
 mod bar;
 mod context;
+mod demo;
 mod device;
 mod duplicates;
 mod error;
@@ -102,6 +103,8 @@ pub enum Command {
     Affected(affected::Args),
     /// Say which images trained an adapter, under which consent, and what has changed since
     Audit(audit::Args),
+    /// Do the whole job on sample art: register, refuse, freeze, train, draw, audit
+    Demo(demo::Args),
     /// List groups of pictures that show the same thing
     Duplicates(duplicates::Args),
     /// Say why a picture may be used, or may not; exit code 1 when it may not
@@ -159,6 +162,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Adapter(args) => adapter::run(context, args),
         Command::Affected(args) => affected::run(context, args),
         Command::Audit(args) => audit::run(context, args),
+        Command::Demo(args) => demo::run(context, args),
         Command::Duplicates(args) => duplicates::run(context, args),
         Command::Explain(args) => explain::run(context, args),
         Command::Export(args) => export::run(context, args),
