@@ -74,12 +74,7 @@ fn write(out: &mut String, report: &Report, subject: &str, version: &str) -> std
     findings(out, &report.findings)?;
     chain(out, report)?;
     if !report.images.is_empty() {
-        let heading = if report.adapter.is_some() {
-            "Images that trained it"
-        } else {
-            "The image"
-        };
-        images(out, heading, &report.images)?;
+        images(out, &report.images_heading(), &report.images)?;
     }
     if !report.excluded.is_empty() {
         excluded(out, &report.excluded)?;

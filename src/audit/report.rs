@@ -280,6 +280,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// What stands above the images: how many there are, and how many of them the run only measured itself by.
+    pub fn images_heading(&self) -> String {
+        let held_out = self.run.as_ref().and_then(|run| run.settings.get("images_held_out"));
+        match (&self.adapter, held_out.map(String::as_str)) {
+            (None, _) => "The image".to_owned(),
+            (Some(_), None | Some("0")) => format!("Images that trained it ({})", self.images.len()),
+            (Some(_), Some(n)) => format!(
+                "Images that trained it ({}, {n} of them held out to measure)",
+                self.images.len()
+            ),
+        }
+    }
+
     /// A report on nothing yet.
     pub(super) fn empty() -> Self {
         Report {

@@ -196,10 +196,7 @@ fn images(context: &Context, report: &Report) -> Result<()> {
     if report.images.is_empty() {
         return Ok(());
     }
-    let heading = match report.adapter {
-        Some(_) => format!("Images that trained it ({})", report.images.len()),
-        None => "The image".into(),
-    };
+    let heading = report.images_heading();
     context.line(format_args!("\n{}", context.paint(Style::Strong, heading)))?;
     let mut groups: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for i in &report.images {

@@ -227,7 +227,7 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
     Settings {
         size: [config.resolution; 2],
         steps: 20,
-        cfg: 4.0,
+        cfg: 2.5,
         sampler: SamplerKind::Ddim,
         seed: config.seed,
         negative_prompt: String::new(),
