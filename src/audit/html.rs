@@ -189,7 +189,7 @@ fn images(out: &mut String, heading: &str, images: &[ImageLine]) -> std::fmt::Re
     });
     table(
         out,
-        &format!("{heading} ({})", images.len()),
+        heading,
         ["Artist", "Licence", "Image", "Then", "Now"],
         rows,
     )
