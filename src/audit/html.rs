@@ -187,12 +187,7 @@ fn images(out: &mut String, heading: &str, images: &[ImageLine]) -> std::fmt::Re
             format!("<span class=\"tag {tag}\">{}</span>", Safe(&i.consent_now)),
         ]
     });
-    table(
-        out,
-        heading,
-        ["Artist", "Licence", "Image", "Then", "Now"],
-        rows,
-    )
+    table(out, heading, ["Artist", "Licence", "Image", "Then", "Now"], rows)
 }
 
 fn excluded(out: &mut String, lines: &[ExcludedLine]) -> std::fmt::Result {
