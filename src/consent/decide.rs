@@ -147,7 +147,10 @@ fn statements(list: &[Statement], purpose: Purpose, lifted: bool, at: Timestamp,
     };
     for statement in list {
         let (state, rule) = match statement.state {
-            _ if statement.read_at > at => (State::Unspecified, "later_than_this_decision"),
+            // As in the ledger: a denial counts even where the clock stands before it.
+            _ if statement.read_at > at && statement.state != State::Denied => {
+                (State::Unspecified, "later_than_this_decision")
+            }
             _ if statement.purpose.is_some_and(|spoken| spoken != purpose) => (State::Unspecified, "other_purpose"),
             // A denial needs no signature, and stays when the page drops it.
             State::Denied if lifted => (State::Unspecified, "signal_lifted_by_grant"),

@@ -59,7 +59,8 @@ pub(super) fn word(
 /// What an entry is at this time, whatever the others say: `opt_out` and `grant` are those that count.
 fn rule(entry: &LedgerEntry, purpose: Purpose, policy: Option<&Policy>, at: Timestamp) -> &'static str {
     let event = &entry.event;
-    if event.at > at {
+    // A clock that went back must not undo a refusal: only what permits can come too late to count.
+    if event.at > at && event.kind != EventKind::OptOut {
         return "later_than_this_decision";
     }
     if !event.purposes.contains(&purpose) {

@@ -294,10 +294,10 @@ fn ledger() {
         ("withdrawn opt-out", vec![revoked(opt_out(1))], vec![], LicenseMissing),
         ("opt-out of another purpose", vec![mining], vec![], LicenseMissing),
         (
-            "an opt-out that comes later",
+            "an opt-out, even where the clock stands before it",
             vec![opt_out(200)],
             vec![],
-            LicenseMissing,
+            DeniedByArtist,
         ),
     ] {
         assert_eq!(code(&of(statements, ledger, None), &open()), expected, "{what}");
