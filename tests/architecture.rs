@@ -11,13 +11,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("consent", &["digest"]),
     ("signals", &["digest", "consent"]),
     ("fingerprint", &[]),
+    ("keys", &["digest"]),
     ("pixels", &[]),
-    ("registry", &["digest", "consent", "signals", "fingerprint"]),
+    ("registry", &["digest", "consent", "signals", "fingerprint", "keys"]),
     (
         "ingest",
         &["digest", "consent", "signals", "fingerprint", "pixels", "registry"],
     ),
-    ("snapshot", &["registry", "consent", "digest"]),
+    ("snapshot", &["registry", "consent", "digest", "keys"]),
     ("model", &["kernels"]),
     ("kernels", &[]),
     // Of `adapter` only the plain values that a file holds.
@@ -35,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "generate",
         &["model", "lora", "kernels", "adapter", "receipt", "digest"],
     ),
-    ("receipt", &["digest", "consent", "snapshot", "adapter"]),
+    ("receipt", &["digest", "consent", "snapshot", "adapter", "keys"]),
     (
         "audit",
         &["receipt", "adapter", "snapshot", "registry", "consent", "digest"],
@@ -47,6 +48,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crate → the only rooms that may name it.
 const CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["registry"]),
+    ("ed25519_dalek", &["keys"]),
+    ("c2pa", &["signals", "generate"]),
     ("burn", &["model", "kernels", "lora", "train", "generate", "cli"]),
     (
         "burn_autodiff",

@@ -152,6 +152,7 @@ pub(super) fn event_line(stored: &StoredEvent) -> String {
     let event = &stored.event;
     let about = event.target.as_ref().map(|target| match target {
         Target::Image(digest) => format!("image {}", digest.short()),
+        Target::List(digest) => format!("list {}", digest.short()),
         other => format!("{} `{}`", other.kind(), other.value()),
     });
     let mut line = match (event.kind, about) {

@@ -49,8 +49,8 @@ fn list(context: &Context, registry: &Registry) -> Result<Exit> {
             continue;
         }
         let color = match stored.event.kind {
-            EventKind::OptOut => Style::Bad,
-            EventKind::Grant => Style::Good,
+            EventKind::OptOut | EventKind::Reject => Style::Bad,
+            EventKind::Grant | EventKind::Accept => Style::Good,
             EventKind::Revoke => Style::Warn,
         };
         table.styled_row([

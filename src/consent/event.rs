@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Purpose, words};
+use super::types::{Purpose, Scope, words};
 use crate::digest::{CanonicalError, Sha256Digest, canonical_digest};
 
 words! {
@@ -15,6 +15,10 @@ words! {
         Grant = "grant",
         /// The end of an earlier event.
         Revoke = "revoke",
+        /// A person looked at a picture in doubt: the doubt is unfounded.
+        Accept = "accept",
+        /// A person looked at a picture in doubt: it is to be refused.
+        Reject = "reject",
     }
 }
 
@@ -28,6 +32,10 @@ pub enum Target {
     Image(Sha256Digest),
     /// Every picture whose source address begins with this.
     Source(String),
+    /// Every picture of a collection that its curator named.
+    Collection(String),
+    /// Every picture that an opt-out list names, by the digest of its entries.
+    List(Sha256Digest),
 }
 
 impl Target {
@@ -37,14 +45,16 @@ impl Target {
             Target::Artist(_) => "artist",
             Target::Image(_) => "image",
             Target::Source(_) => "source",
+            Target::Collection(_) => "collection",
+            Target::List(_) => "list",
         }
     }
 
     /// The name, digest or address.
     pub fn value(&self) -> String {
         match self {
-            Target::Artist(text) | Target::Source(text) => text.clone(),
-            Target::Image(digest) => digest.to_string(),
+            Target::Artist(text) | Target::Source(text) | Target::Collection(text) => text.clone(),
+            Target::Image(digest) | Target::List(digest) => digest.to_string(),
         }
     }
 
@@ -54,6 +64,8 @@ impl Target {
             "artist" => Some(Target::Artist(value.to_string())),
             "image" => value.parse().ok().map(Target::Image),
             "source" => Some(Target::Source(value.to_string())),
+            "collection" => Some(Target::Collection(value.to_string())),
+            "list" => value.parse().ok().map(Target::List),
             _ => None,
         }
     }
@@ -82,6 +94,24 @@ pub struct Event {
     pub note: Option<String>,
     /// The hash of the event that a revocation ends.
     pub revokes: Option<Sha256Digest>,
+    /// What a grant is for; none: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// When a grant begins; none: when it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<Timestamp>,
+    /// What a review answers: `near_duplicate:<digest>` of the other picture, or the text of the doubt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matters: Vec<String>,
+    /// When it was said, where that is another time than when it was recorded here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
+    /// Whether it came from another ledger or list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
+    /// The Ed25519 public key that signs it, as 64 hexadecimal characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
 }
 
 impl Event {

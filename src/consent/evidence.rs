@@ -42,6 +42,19 @@ pub struct LedgerEntry {
     pub subject: String,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// How far its origin is proven: whether its signature verifies, and by whose key.
+    pub authentication: Authentication,
+}
+
+/// The name of an artist who opted out, found where it would teach a model that name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mention {
+    /// Where it stands: `caption`.
+    pub place: String,
+    /// The name as it stands there.
+    pub name: String,
+    /// The events about that artist.
+    pub ledger: Vec<LedgerEntry>,
 }
 
 /// A licence that was read somewhere.
@@ -79,6 +92,12 @@ pub struct Evidence {
     pub ledger: Vec<LedgerEntry>,
     /// Its licences.
     pub licenses: Vec<LicenseFact>,
+    /// Who made it, the principal artist first.
+    pub artists: Vec<String>,
+    /// Its title.
+    pub title: Option<String>,
+    /// The names of artists who opted out, in its caption.
+    pub mentions: Vec<Mention>,
     /// Whether it says that a machine made it.
     pub ai_generated: bool,
     /// What did not parse or is in doubt.
@@ -95,6 +114,9 @@ impl Evidence {
             statements: Vec::new(),
             ledger: Vec::new(),
             licenses: Vec::new(),
+            artists: Vec::new(),
+            title: None,
+            mentions: Vec::new(),
             ai_generated: false,
             needs_review: Vec::new(),
             neighbours: Vec::new(),

@@ -78,6 +78,7 @@ fn rule(entry: &LedgerEntry, purpose: Purpose, policy: Option<&Policy>, at: Time
             _ => "grant",
         },
         EventKind::Revoke => "revocation",
+        EventKind::Accept | EventKind::Reject => "review",
     }
 }
 

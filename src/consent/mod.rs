@@ -16,6 +16,6 @@ mod types;
 pub use decide::{decide, decide_for, state};
 pub use decision::{ConsentRecord, Decision, ReasonCode, RecordedEvidence, TraceLine};
 pub use event::{Event, EventKind, Target};
-pub use evidence::{Evidence, LedgerEntry, LicenseFact, Neighbour, Statement};
+pub use evidence::{Evidence, LedgerEntry, LicenseFact, Mention, Neighbour, Statement};
 pub use policy::{AcceptedLicense, Policy, PolicyError};
-pub use types::{Authentication, Obligation, Purpose, State, UnknownWord};
+pub use types::{Authentication, Obligation, Purpose, Scope, State, UnknownWord};

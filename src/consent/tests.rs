@@ -41,6 +41,12 @@ fn event(seq: i64, kind: EventKind, target: Target) -> LedgerEntry {
         evidence: None,
         note: None,
         revokes: None,
+        scope: None,
+        valid_from: None,
+        matters: Vec::new(),
+        issued: None,
+        imported: false,
+        signer: None,
     };
     let hash = event.hash(seq, &image("previous")).unwrap();
     LedgerEntry {
@@ -49,6 +55,7 @@ fn event(seq: i64, kind: EventKind, target: Target) -> LedgerEntry {
         event,
         subject: target.value(),
         revoked_at: None,
+        authentication: Authentication::None,
     }
 }
 

@@ -73,6 +73,16 @@ words! {
 }
 
 words! {
+    /// What a grant is for.
+    Scope, "a scope", {
+        /// Use that earns nothing.
+        Personal = "personal",
+        /// Use that may earn.
+        Commercial = "commercial",
+    }
+}
+
+words! {
     /// What the evidence says about a purpose, before any policy.
     State, "a state", {
         /// Somebody who may say so allowed it.

@@ -61,6 +61,8 @@ impl Registry {
                 statements: statements.remove(&image.sha256).unwrap_or_default(),
                 ledger: ledger.covering(image),
                 licenses: image.licenses.clone(),
+                artists: image.artists.clone(),
+                title: image.title.clone(),
                 ai_generated: image.ai_generated,
                 needs_review: image.needs_review.clone(),
                 ..Evidence::none(image.sha256)
@@ -266,6 +268,7 @@ impl Ledger {
                         other => other.value(),
                     },
                     revoked_at: *revoked_at,
+                    authentication: Authentication::None,
                 });
             }
         }
@@ -300,6 +303,7 @@ fn covers(
                 .iter()
                 .any(|artist| meant.contains(&primary(artist, names)))
         }
+        Target::Collection(_) | Target::List(_) => false,
         Target::Source(prefix) => image.sources.iter().any(|source| match refusal {
             true => source.to_lowercase().starts_with(&prefix.to_lowercase()),
             false => source

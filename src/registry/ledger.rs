@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::values::{json_of, texts, time, word};
 use super::{Registry, RegistryError, Result, artists};
-use crate::consent::{Event, EventKind, Purpose, Target};
+use crate::consent::{Event, EventKind, Purpose, Scope, Target};
 use crate::digest::Sha256Digest;
 
 /// The largest document that is kept as evidence, in bytes.
@@ -42,6 +42,12 @@ pub struct NewEvent {
     pub note: Option<String>,
     /// The event that a revocation ends.
     pub revokes: Option<Sha256Digest>,
+    /// What a grant is for; none: anything.
+    pub scope: Option<Scope>,
+    /// When a grant begins; none: now.
+    pub valid_from: Option<Timestamp>,
+    /// What a review answers.
+    pub matters: Vec<String>,
 }
 
 impl NewEvent {
@@ -57,6 +63,9 @@ impl NewEvent {
             evidence: None,
             note: None,
             revokes: None,
+            scope: None,
+            valid_from: None,
+            matters: Vec::new(),
         }
     }
 }
@@ -72,6 +81,8 @@ pub struct StoredEvent {
     pub previous: Sha256Digest,
     /// Its own hash.
     pub hash: Sha256Digest,
+    /// The Ed25519 signature of `signer`, 64 bytes.
+    pub signature: Option<Vec<u8>>,
 }
 
 /// The end of the chain.
@@ -139,14 +150,20 @@ impl Registry {
             evidence,
             note: new.note.clone(),
             revokes: new.revokes,
+            scope: new.scope,
+            valid_from: new.valid_from,
+            matters: new.matters.clone(),
+            issued: None,
+            imported: false,
+            signer: None,
         };
         let seq = head.seq + 1;
         let hash = event.hash(seq, &head.hash)?;
         let purposes: Vec<_> = event.purposes.iter().map(|purpose| purpose.as_str()).collect();
         transaction.execute(
             "INSERT INTO consent_events (seq, at, kind, target_kind, target, aliases, purposes, licensee, until,
-                evidence, note, revokes, previous, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                evidence, note, revokes, previous, hash, scope, valid_from, matters)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             params![
                 seq,
                 event.at.to_string(),
@@ -162,6 +179,9 @@ impl Registry {
                 event.revokes,
                 head.hash,
                 hash,
+                event.scope.map(Scope::as_str),
+                event.valid_from.map(|from| from.to_string()),
+                json_of(&event.matters),
             ],
         )?;
         transaction.commit()?;
@@ -170,6 +190,7 @@ impl Registry {
             event,
             previous: head.hash,
             hash,
+            signature: None,
         })
     }
 
@@ -374,7 +395,8 @@ fn keep(connection: &Connection, name: &str, bytes: &[u8]) -> Result<Sha256Diges
 fn events(connection: &Connection, after: i64) -> Result<Vec<(i64, Result<StoredEvent>)>> {
     let mut query = connection.prepare_cached(
         "SELECT seq, at, kind, target_kind, target, aliases, purposes, licensee, until, evidence, note, revokes,
-            previous, hash FROM consent_events WHERE seq > ?1 ORDER BY seq",
+            previous, hash, scope, valid_from, matters, issued, imported, signer, signature
+         FROM consent_events WHERE seq > ?1 ORDER BY seq",
     )?;
     let rows = query.query_map([after], |row| Ok((row.get(0)?, event_of(row))))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -403,11 +425,21 @@ fn event_of(row: &Row<'_>) -> Result<StoredEvent> {
         evidence: row.get(9)?,
         note: row.get(10)?,
         revokes: row.get(11)?,
+        scope: row
+            .get::<_, Option<String>>(14)?
+            .map(|text| word(&text, "a scope", Scope::parse))
+            .transpose()?,
+        valid_from: row.get::<_, Option<String>>(15)?.map(|text| time(&text)).transpose()?,
+        matters: texts(&row.get::<_, String>(16)?)?,
+        issued: row.get::<_, Option<String>>(17)?.map(|text| time(&text)).transpose()?,
+        imported: row.get(18)?,
+        signer: row.get::<_, Option<Vec<u8>>>(19)?.map(hex::encode),
     };
     Ok(StoredEvent {
         seq: row.get(0)?,
         event,
         previous: row.get(12)?,
         hash: row.get(13)?,
+        signature: row.get(20)?,
     })
 }

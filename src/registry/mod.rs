@@ -45,6 +45,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_ledger.sql"),
     include_str!("migrations/0003_snapshots_runs.sql"),
     include_str!("migrations/0004_snapshot_selection.sql"),
+    include_str!("migrations/0005_consent_in_full.sql"),
 ];
 
 /// An open registry.

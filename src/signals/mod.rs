@@ -49,11 +49,15 @@ pub enum SignalSource {
     AiTxt,
     /// Really Simple Licensing.
     Rsl,
+    /// `tdm-reservation` in a `<meta>` of a page.
+    TdmRepHtml,
+    /// Crawlers of AI companies are turned away in `robots.txt`: a fact, never a state.
+    RobotsTxt,
 }
 
 impl SignalSource {
     /// Every source, in order.
-    pub const ALL: [SignalSource; 10] = [
+    pub const ALL: [SignalSource; 12] = [
         SignalSource::IptcDataMining,
         SignalSource::TdmRepXmp,
         SignalSource::TdmRepFile,
@@ -64,6 +68,8 @@ impl SignalSource {
         SignalSource::NoAi,
         SignalSource::AiTxt,
         SignalSource::Rsl,
+        SignalSource::TdmRepHtml,
+        SignalSource::RobotsTxt,
     ];
 
     /// The stable name that files and the registry hold.
@@ -79,6 +85,8 @@ impl SignalSource {
             SignalSource::NoAi => "no_ai",
             SignalSource::AiTxt => "ai_txt",
             SignalSource::Rsl => "rsl",
+            SignalSource::TdmRepHtml => "tdm_rep_html",
+            SignalSource::RobotsTxt => "robots_txt",
         }
     }
 
