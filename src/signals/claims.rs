@@ -56,8 +56,11 @@ pub(super) fn claims(properties: &[Property], holder: Sha256Digest, review: &mut
             claim(SignalSource::IptcDataMining, raw.clone(), *purpose, state);
         }
     }
-    let policy = properties.iter().find(|property| property.is(TDM, "policy"));
     for property in properties.iter().filter(|property| property.is(TDM, "reservation")) {
+        // The terms of an ingredient are not the terms of the whole.
+        let policy = properties
+            .iter()
+            .find(|policy| policy.is(TDM, "policy") && policy.direct == property.direct);
         let raw = match policy {
             Some(policy) => shortened(&format!("reservation: {}; policy: {}", property.value, policy.value)),
             None => shortened(&format!("reservation: {}", property.value)),

@@ -7,7 +7,10 @@
 
 mod claims;
 mod container;
+mod exif;
+mod facts;
 mod generated;
+mod iptc;
 mod license;
 mod read;
 #[cfg(test)]
@@ -124,9 +127,10 @@ pub struct Claim {
 pub struct Metadata {
     /// What it says about consent, in the order it was found.
     pub claims: Vec<Claim>,
-    /// Who made it, in the order it was found: REUSE, XMP, EXIF, text chunks.
+    /// Who made it, in the order it was found: REUSE, XMP, EXIF, IPTC, text chunks.
     pub artists: Vec<String>,
-    /// Its licences as SPDX expressions, each with what it was read from (`reuse`, `xmp`, `exif`).
+    /// Its licences as SPDX expressions, each with what it was read from (`reuse`, `xmp`, `exif`, `iptc`,
+    /// `text`).
     pub licenses: Vec<(String, String)>,
     /// The title it carries, if any.
     pub title: Option<String>,

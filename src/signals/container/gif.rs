@@ -1,6 +1,6 @@
-//! GIF: the XMP application extension and comments.
+//! GIF: the application extensions of XMP, C2PA and ImageMagick, and comments.
 
-use super::{Blocks, latin1, split};
+use super::{Blocks, photoshop, split, text};
 
 /// The packet stands there raw, followed by 1, 255, 254, … 1, 0: whoever walks it as sub-blocks of any length lands
 /// on its end.
@@ -34,15 +34,21 @@ fn walk(file: &[u8], blocks: &mut Blocks) -> Option<()> {
             [0x21, 0xff, 11, after @ ..] => {
                 let (name, after) = split(after, 11)?;
                 let (data, next) = sub_blocks(after)?;
-                if name == b"XMP DataXMP" {
-                    blocks.add_xmp(data.get(..data.len().saturating_sub(TRAILER)).unwrap_or_default());
+                match name {
+                    b"XMP DataXMP" => {
+                        blocks.add_xmp(data.get(..data.len().saturating_sub(TRAILER)).unwrap_or_default());
+                    }
+                    b"MGKIPTC0000" => blocks.add_iptc(&joined(data)),
+                    b"MGK8BIM0000" => photoshop::read(&joined(data), blocks),
+                    _ if name.starts_with(b"C2PA_GIF") => blocks.manifest = Some("image/gif"),
+                    _ => {}
                 }
                 rest = next;
             }
             [0x21, kind, after @ ..] => {
                 let (data, next) = sub_blocks(after)?;
                 if *kind == 0xfe {
-                    blocks.add_text("Comment".to_string(), latin1(data.get(1..).unwrap_or_default()));
+                    blocks.add_text("Comment".to_string(), text(&joined(data)));
                 }
                 rest = next;
             }
@@ -53,6 +59,17 @@ fn walk(file: &[u8], blocks: &mut Blocks) -> Option<()> {
 
 fn color_table(flags: u8) -> usize {
     3 << ((flags & 7) + 1)
+}
+
+/// What the sub-blocks hold, without their length bytes.
+fn joined(mut blocks: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(blocks.len());
+    while let Some((&length, rest)) = blocks.split_first() {
+        let (block, rest) = split(rest, usize::from(length)).unwrap_or((rest, &[]));
+        bytes.extend_from_slice(block);
+        blocks = rest;
+    }
+    bytes
 }
 
 /// The sub-blocks with their length bytes, without the last zero, and what follows them.

@@ -1,15 +1,20 @@
-//! JPEG: XMP, extended XMP and EXIF in APP1 segments, comments.
+//! JPEG: XMP, extended XMP and EXIF in APP1 segments, IPTC in APP13, C2PA in APP11, comments.
 
 use std::collections::BTreeMap;
 
-use super::{Blocks, MOST_BLOCK, latin1, split};
+use super::{Blocks, MOST_BLOCK, photoshop, split, text};
 
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const EXTENDED_XMP: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
 const EXIF: &[u8] = b"Exif\0\0";
+const PHOTOSHOP: &[u8] = b"Photoshop 3.0\0";
+/// Where the type of a JUMBF box begins in an APP11 segment: after `JP`, an instance, a number, and the heads of the
+/// box and of its description.
+const JUMBF_TYPE: usize = 24;
 
 pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
     let mut extended: BTreeMap<[u8; 32], Vec<(u32, &[u8])>> = BTreeMap::new();
+    let mut resources = Vec::new();
     let mut rest = file.get(2..).unwrap_or_default();
     while let [0xff, marker, after @ ..] = rest {
         match marker {
@@ -49,7 +54,18 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
                     blocks.add_exif(exif);
                 }
             }
-            0xfe => blocks.add_text("Comment".to_string(), latin1(data)),
+            0xeb if data.starts_with(b"JP") && data.get(JUMBF_TYPE..).is_some_and(|kind| kind.starts_with(b"c2pa")) => {
+                blocks.manifest = Some("image/jpeg");
+            }
+            0xed => {
+                // One resource may be spread over several segments.
+                if let Some(part) = data.strip_prefix(PHOTOSHOP)
+                    && resources.len() + part.len() <= MOST_BLOCK
+                {
+                    resources.extend_from_slice(part);
+                }
+            }
+            0xfe => blocks.add_text("Comment".to_string(), text(data)),
             _ => {}
         }
         if length < 2 {
@@ -58,6 +74,7 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
         }
         rest = next;
     }
+    photoshop::read(&resources, blocks);
     for (_, mut parts) in extended {
         parts.sort_by_key(|(at, _)| *at);
         let mut packet = Vec::new();

@@ -1,11 +1,13 @@
-//! Picture files → the blocks of metadata they carry, uninterpreted: XMP packets, EXIF, text.
+//! Picture files → the blocks of metadata they carry, uninterpreted: XMP packets, EXIF, IPTC, text.
 //!
 //! Walks the structure only and never decodes pixels, so it reads what it can of files that no decoder takes. Every
 //! size in a file is somebody's claim: nothing is allocated on its word.
 
 mod gif;
 mod jpeg;
+mod photoshop;
 mod png;
+mod profile;
 mod tiff;
 mod webp;
 
@@ -21,6 +23,10 @@ pub(super) struct Blocks {
     pub xmp: Vec<Vec<u8>>,
     /// EXIF blocks, each beginning with its TIFF header.
     pub exif: Vec<Vec<u8>>,
+    /// IPTC records: IIM data sets one after the other.
+    pub iptc: Vec<Vec<u8>>,
+    /// The media type of the file when a C2PA manifest store is in it.
+    pub manifest: Option<&'static str>,
     /// Keyword and text of each text chunk.
     pub text: Vec<(String, String)>,
     /// What could not be read, for a person to look at.
@@ -48,6 +54,12 @@ impl Blocks {
     fn add_exif(&mut self, bytes: &[u8]) {
         if self.admit("EXIF", bytes.len()) {
             self.exif.push(bytes.to_vec());
+        }
+    }
+
+    fn add_iptc(&mut self, bytes: &[u8]) {
+        if self.admit("IPTC", bytes.len()) {
+            self.iptc.push(bytes.to_vec());
         }
     }
 
@@ -88,6 +100,11 @@ fn split(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
 fn until_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|&byte| byte == 0)?;
     Some((&bytes[..end], &bytes[end + 1..]))
+}
+
+/// UTF-8 where the bytes are that, else Latin-1: writers use either, whatever the format says.
+pub(super) fn text(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| latin1(bytes), str::to_string)
 }
 
 /// Latin-1, in which every byte is a character.

@@ -1,11 +1,10 @@
-//! PNG: `iTXt`, `tEXt` and `zTXt` chunks, `eXIf`.
+//! PNG: `iTXt`, `tEXt` and `zTXt` chunks, `eXIf`, and whether there is `caBX`.
 
 use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 
-use super::{Blocks, MOST_BLOCK, latin1, split, until_zero};
+use super::{Blocks, MOST_BLOCK, latin1, profile, split, text, until_zero};
 
 const XMP_KEYWORD: &str = "XML:com.adobe.xmp";
-const RAW_EXIF: &str = "Raw profile type";
 
 pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
     let mut rest = file.get(8..).unwrap_or_default();
@@ -18,17 +17,18 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
             b"iTXt" => international(data, blocks),
             b"tEXt" => {
                 if let Some((keyword, text)) = until_zero(data) {
-                    add(&latin1(keyword), text.to_vec(), false, blocks);
+                    add(&latin1(keyword), text, blocks);
                 }
             }
             b"zTXt" => {
                 if let Some((keyword, [0, packed @ ..])) = until_zero(data)
                     && let Some(text) = inflate(packed, blocks)
                 {
-                    add(&latin1(keyword), text, false, blocks);
+                    add(&latin1(keyword), &text, blocks);
                 }
             }
-            b"eXIf" => blocks.add_exif(data),
+            b"eXIf" => blocks.add_exif(data.strip_prefix(b"Exif\0\0").unwrap_or(data)),
+            b"caBX" => blocks.manifest = Some("image/png"),
             b"IEND" => return,
             _ => {}
         }
@@ -43,26 +43,24 @@ fn international(data: &[u8], blocks: &mut Blocks) {
     };
     let Some((_, rest)) = until_zero(rest) else { return };
     let Some((_, text)) = until_zero(rest) else { return };
-    let text = match compressed {
-        0 => Some(text.to_vec()),
-        _ => inflate(text, blocks),
-    };
-    if let Some(text) = text {
-        add(&latin1(keyword), text, true, blocks);
+    match compressed {
+        0 => add(&latin1(keyword), text, blocks),
+        _ => {
+            if let Some(text) = inflate(text, blocks) {
+                add(&latin1(keyword), &text, blocks);
+            }
+        }
     }
 }
 
-fn add(keyword: &str, text: Vec<u8>, utf8: bool, blocks: &mut Blocks) {
+fn add(keyword: &str, bytes: &[u8], blocks: &mut Blocks) {
     // Some writers put the packet into a plain text chunk; a refusal counts there too.
     if keyword == XMP_KEYWORD {
-        blocks.add_xmp(&text);
-    } else if !keyword.starts_with(RAW_EXIF) {
-        let text = if utf8 {
-            String::from_utf8_lossy(&text).into_owned()
-        } else {
-            latin1(&text)
-        };
-        blocks.add_text(keyword.to_string(), text);
+        blocks.add_xmp(bytes);
+    } else if let Some(name) = keyword.strip_prefix(profile::KEYWORD) {
+        profile::read(name, bytes, blocks);
+    } else {
+        blocks.add_text(keyword.to_string(), text(bytes));
     }
 }
 

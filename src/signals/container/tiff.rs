@@ -1,10 +1,19 @@
-//! TIFF and BigTIFF: tag 700 (XMP) of every page; the whole file is also its own EXIF block.
+//! TIFF and BigTIFF: XMP, IPTC, Photoshop resources and C2PA of every page; the whole file is also its own EXIF block.
 
 use std::collections::BTreeSet;
 
-use super::Blocks;
+use super::{Blocks, photoshop, text};
 
-const XMP: u16 = 700;
+const XMP: u64 = 700;
+const IPTC: u64 = 33723;
+const PHOTOSHOP: u64 = 34377;
+const C2PA: u64 = 52545;
+const TEXTS: [(u64, &str); 4] = [
+    (270, "Description"),
+    (305, "Software"),
+    (315, "Artist"),
+    (33432, "Copyright"),
+];
 /// More pages or entries than this are a loop or an attack.
 const MOST_PAGES: usize = 256;
 const MOST_ENTRIES: u64 = 4096;
@@ -15,11 +24,12 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
         little: file.first() == Some(&b'I'),
         big: file.contains(&43) && file.get(2..4).is_some_and(|v| v.contains(&43)),
     };
-    if tiff.pages(blocks).is_none() {
+    // Strips stay where they are; only a file of moderate size is copied for the reader of EXIF.
+    let copied = !tiff.big && file.len() <= super::MOST_BLOCK;
+    if tiff.pages(copied, blocks).is_none() {
         blocks.problem("a TIFF directory points outside the file");
     }
-    // Strips stay where they are; only a file of moderate size is copied for the reader of EXIF.
-    if !tiff.big && file.len() <= super::MOST_BLOCK {
+    if copied {
         blocks.add_exif(file);
     }
 }
@@ -42,7 +52,7 @@ impl Tiff<'_> {
         })
     }
 
-    fn pages(&self, blocks: &mut Blocks) -> Option<()> {
+    fn pages(&self, copied: bool, blocks: &mut Blocks) -> Option<()> {
         let (word, count_bytes, entry_bytes) = if self.big { (8, 8, 20) } else { (4, 2, 12) };
         let mut at = self.number(if self.big { 8 } else { 4 }, word)?;
         let mut seen = BTreeSet::new();
@@ -54,16 +64,52 @@ impl Tiff<'_> {
             let first = at.checked_add(count_bytes as u64)?;
             for index in 0..entries {
                 let entry = first.checked_add(index * entry_bytes)?;
-                if self.number(entry, 2)? == u64::from(XMP) {
-                    let length = self.number(entry.checked_add(4)?, word)?;
-                    // Packets are longer than the field that would hold them in place.
-                    let start = usize::try_from(self.number(entry.checked_add(4 + word as u64)?, word)?).ok()?;
-                    let end = start.checked_add(usize::try_from(length).ok()?)?;
-                    blocks.add_xmp(self.file.get(start..end)?);
+                let tag = self.number(entry, 2)?;
+                match tag {
+                    XMP => blocks.add_xmp(self.value(entry)?),
+                    IPTC => blocks.add_iptc(&in_order(self.value(entry)?)),
+                    PHOTOSHOP => photoshop::read(self.value(entry)?, blocks),
+                    C2PA => blocks.manifest = Some("image/tiff"),
+                    _ => {
+                        // What the reader of EXIF would find in a file that is not copied for it.
+                        if let Some((_, keyword)) = TEXTS.iter().find(|(text, _)| *text == tag && !copied) {
+                            let value = text(self.value(entry)?);
+                            blocks.add_text((*keyword).to_string(), value.trim_end_matches('\0').to_string());
+                        }
+                    }
                 }
             }
             at = self.number(first.checked_add(entries * entry_bytes)?, word)?;
         }
         Some(())
     }
+
+    /// The bytes of the value of the entry at `entry`.
+    fn value(&self, entry: u64) -> Option<&[u8]> {
+        let word = if self.big { 8 } else { 4 };
+        let unit = match self.number(entry.checked_add(2)?, 2)? {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16..=18 => 8,
+            _ => 1,
+        };
+        let length = self.number(entry.checked_add(4)?, word)?.checked_mul(unit)?;
+        let field = entry.checked_add(4 + word as u64)?;
+        // What fits into the field stands there.
+        let start = if length <= word as u64 {
+            field
+        } else {
+            self.number(field, word)?
+        };
+        let start = usize::try_from(start).ok()?;
+        self.file.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+    }
+}
+
+/// Some writers store IPTC as long numbers, and turn the bytes of each round.
+fn in_order(iptc: &[u8]) -> Vec<u8> {
+    if iptc.first() != Some(&0x1c) && iptc.get(3) == Some(&0x1c) {
+        return iptc.chunks(4).flat_map(|four| four.iter().rev().copied()).collect();
+    }
+    iptc.to_vec()
 }

@@ -1,4 +1,4 @@
-//! WebP: the RIFF chunks `XMP ` and `EXIF`.
+//! WebP: the RIFF chunks `XMP ` and `EXIF`, and whether there is `C2PA`.
 
 use super::{Blocks, split};
 
@@ -13,6 +13,7 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
             // Four letters; some writers end them with a zero byte.
             b"XMP " | b"XMP\0" => blocks.add_xmp(data),
             b"EXIF" => blocks.add_exif(data.strip_prefix(b"Exif\0\0").unwrap_or(data)),
+            b"C2PA" => blocks.manifest = Some("image/webp"),
             _ => {}
         }
         // Chunks begin at even offsets.
