@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod kernels;
 pub mod lora;
 pub mod model;
+pub mod names;
 pub mod pixels;
 pub mod receipt;
 pub mod registry;

@@ -19,11 +19,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["digest", "consent", "signals", "fingerprint", "pixels", "registry"],
     ),
     ("snapshot", &["registry", "consent", "digest", "keys"]),
-    ("model", &["kernels"]),
+    ("names", &[]),
+    ("model", &["kernels", "names"]),
     ("kernels", &[]),
     // Of `adapter` only the plain values that a file holds.
     ("lora", &["model", "kernels", "adapter"]),
-    ("adapter", &["digest"]),
+    ("adapter", &["digest", "names"]),
     (
         "train",
         &[

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::encode::PEFT_METADATA;
-use super::names::path_of_kohya;
-use super::{AdapterError, AdapterFile, Container, Dtype, Entry, Format, LoraModule};
+use super::{AdapterError, AdapterFile, Container, Dtype, Entry, Format, LoraModule, unknown_keys};
+use crate::names::path_of_kohya;
 
 /// A file's content, explained.
 #[derive(Clone, Debug)]
@@ -19,6 +19,16 @@ pub struct Listing {
     pub dtype: Option<Dtype>,
     /// Entries that no layout explains, sorted.
     pub unknown: Vec<String>,
+}
+
+impl Listing {
+    /// The same, refused where an entry is not explained; `name` is what the error calls the file.
+    pub fn known(self, name: &str) -> Result<Self, AdapterError> {
+        match self.unknown.as_slice() {
+            [] => Ok(self),
+            unknown => Err(unknown_keys(name, unknown)),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -79,7 +89,8 @@ pub fn decode(container: &Container, name: &str) -> Result<Listing, AdapterError
         }
     }
     let format = match formats {
-        [0, 0] => return Err(AdapterError::Empty { path: name.into() }),
+        [0, 0] if unknown.is_empty() => return Err(AdapterError::Empty { path: name.into() }),
+        [0, 0] => return Err(unknown_keys(name, &unknown)),
         [_, 0] => Format::Kohya,
         [0, _] => Format::Peft,
         [kohya, peft] => {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::names::kohya_name;
 use super::{AdapterError, AdapterFile, Container, Dtype, Format, LoraModule};
+use crate::names::kohya_name;
 
 /// Header key under which diffusers keeps rank and alpha.
 pub(super) const PEFT_METADATA: &str = "lora_adapter_metadata";
@@ -16,13 +16,20 @@ pub fn encode(adapter: &AdapterFile, format: Format, dtype: Dtype) -> Result<Con
     if adapter.modules.is_empty() {
         return Err(AdapterError::Empty { path: "adapter".into() });
     }
-    let two = adapter.modules.iter().any(|m| m.path.starts_with("text_encoder_2."));
+    let xl = adapter.is_xl();
     let mut tensors = BTreeMap::new();
     for m in &adapter.modules {
         m.check()?;
-        let [down, up, prefix] = match format {
-            Format::Kohya => [".lora_down.weight", ".lora_up.weight", &kohya_name(&m.path, two)],
-            Format::Peft => [".lora_A.weight", ".lora_B.weight", &peft_name(&m.path)],
+        let (down, up, prefix) = match format {
+            Format::Kohya => {
+                let name = kohya_name(&m.path, xl).ok_or_else(|| AdapterError::Module {
+                    module: m.path.clone(),
+                    expected: "a module of SDXL's U-Net or text encoders".into(),
+                    found: "a path that has no name in kohya's layout".into(),
+                })?;
+                (".lora_down.weight", ".lora_up.weight", name)
+            }
+            Format::Peft => (".lora_A.weight", ".lora_B.weight", peft_name(&m.path)),
         };
         let narrow = |tensor, values: &[f32]| {
             dtype.narrow(values).ok_or(AdapterError::NotFinite {

@@ -10,7 +10,6 @@ mod container;
 mod decode;
 mod encode;
 mod header;
-mod names;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +18,6 @@ pub use container::{Container, Dtype, Entry, HEADER_LIMIT, Written};
 pub use decode::{Listing, decode};
 pub use encode::encode;
 pub use header::{Optimisation, TrainingFacts};
-pub use names::{kohya_name, path_of_kohya};
 
 /// What can be wrong with an adapter or its file.
 #[derive(Debug, thiserror::Error)]
@@ -40,18 +38,21 @@ pub enum AdapterError {
         /// What is wrong.
         reason: String,
     },
-    /// Entries that no known adapter layout explains.
-    #[error("`{path}` has {count} entries that are no part of a LoRA adapter, the first is `{first}`")]
+    /// Entries that no known adapter layout explains, beside some that one does or alone.
+    #[error(
+        "`{path}`: expected the entries of a LoRA adapter, found {count} others: {shown}; hint: is it of another kind, \
+         such as LoHa or LoKr, or no adapter at all?"
+    )]
     UnknownKeys {
         /// The file.
         path: String,
-        /// The first unexplained key.
-        first: String,
+        /// The first unexplained keys.
+        shown: String,
         /// How many there are.
         count: usize,
     },
-    /// No adapter module at all.
-    #[error("`{path}` holds no LoRA modules")]
+    /// No entry at all.
+    #[error("`{path}` holds no tensors: expected the entries of a LoRA adapter")]
     Empty {
         /// The file.
         path: String,
@@ -173,6 +174,22 @@ impl LoraModule {
     }
 }
 
+/// How many unexplained keys a refusal shows.
+const SHOWN_KEYS: usize = 5;
+
+/// The refusal of a file with these unexplained keys.
+fn unknown_keys(path: &str, keys: &[String]) -> AdapterError {
+    let mut shown: Vec<String> = keys.iter().take(SHOWN_KEYS).map(|key| format!("`{key}`")).collect();
+    if keys.len() > SHOWN_KEYS {
+        shown.push("…".to_owned());
+    }
+    AdapterError::UnknownKeys {
+        path: path.to_owned(),
+        shown: shown.join(", "),
+        count: keys.len(),
+    }
+}
+
 /// An adapter in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterFile {
@@ -182,18 +199,25 @@ pub struct AdapterFile {
     pub header: BTreeMap<String, String>,
 }
 
+impl AdapterFile {
+    /// Whether it is for SDXL: its header says so, or it has a module that only SDXL has (the second text encoder, or
+    /// a second transformer block in one attention).
+    pub fn is_xl(&self) -> bool {
+        let says = |key: &str, start: &str| self.header.get(key).is_some_and(|v| v.starts_with(start));
+        says("ss_base_model_version", "sdxl")
+            || says("modelspec.architecture", "stable-diffusion-xl")
+            || self
+                .modules
+                .iter()
+                .any(|m| m.path.starts_with("text_encoder_2.") || m.path.contains(".transformer_blocks.1."))
+    }
+}
+
 /// Reads a kohya or PEFT/diffusers adapter. Unknown entries, misfitting shapes and values that are not finite are
 /// refused.
 pub fn read(path: &Path) -> Result<AdapterFile, AdapterError> {
-    let listing = decode(&Container::read(path)?, &path.display().to_string())?;
-    match listing.unknown.first() {
-        Some(first) => Err(AdapterError::UnknownKeys {
-            path: path.display().to_string(),
-            first: first.clone(),
-            count: listing.unknown.len(),
-        }),
-        None => Ok(listing.adapter),
-    }
+    let name = path.display().to_string();
+    Ok(decode(&Container::read(path)?, &name)?.known(&name)?.adapter)
 }
 
 /// Writes an adapter in kohya's layout. The same adapter always gives the same bytes.

@@ -111,6 +111,34 @@ fn a_missing_or_zero_alpha_is_scale_one() {
 }
 
 #[test]
+fn sdxl_is_written_with_the_original_names() {
+    let xl = AdapterFile {
+        modules: vec![
+            module(
+                "down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q",
+                4,
+                2.0,
+                None,
+            ),
+            module("up_blocks.0.upsamplers.0.conv", 2, 1.0, Some(3)),
+        ],
+        header: BTreeMap::new(),
+    };
+    assert!(xl.is_xl() && !adapter().is_xl());
+    let container = encode(&xl, Format::Kohya, Dtype::F32).unwrap();
+    let keys: Vec<&str> = container.entries().iter().map(|e| e.name.as_str()).collect();
+    assert!(
+        keys.contains(&"lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.alpha"),
+        "{keys:?}"
+    );
+    assert!(
+        keys.contains(&"lora_unet_output_blocks_2_2_conv.lora_up.weight"),
+        "{keys:?}"
+    );
+    assert_eq!(decode(&container, "test").unwrap().adapter.modules, xl.modules);
+}
+
+#[test]
 fn what_is_no_adapter_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
@@ -131,7 +159,18 @@ fn what_is_no_adapter_is_named() {
     );
     Container::new(BTreeMap::new(), tensors.clone()).write(&path).unwrap();
     let error = read(&path).unwrap_err();
-    assert!(matches!(&error, AdapterError::UnknownKeys { first, count: 1, .. } if first.ends_with("dora_scale")));
+    assert!(matches!(&error, AdapterError::UnknownKeys { shown, count: 1, .. } if shown.ends_with("dora_scale`")));
+
+    let strange = tensors
+        .iter()
+        .map(|(k, v)| (k.replace("lora_", "x_"), v.clone()))
+        .collect();
+    Container::new(BTreeMap::new(), strange).write(&path).unwrap();
+    let text = read(&path).unwrap_err().to_string();
+    assert!(
+        text.contains("found 13 others: `x_te_") && text.contains(", …; hint"),
+        "{text}"
+    );
 
     tensors.retain(|k, _| !k.ends_with("dora_scale") && !k.ends_with("proj_in.lora_up.weight"));
     Container::new(BTreeMap::new(), tensors).write(&path).unwrap();

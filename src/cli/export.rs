@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use serde_json::json;
 
 use super::{Context, Exit, HintExt};
-use crate::adapter::{AdapterError, Container, Dtype, Format, Listing, decode, encode};
+use crate::adapter::{Container, Dtype, Format, Listing, decode, encode};
 use crate::digest::Sha256Digest;
 use crate::receipt;
 use crate::registry::NewAdapter;
@@ -55,15 +55,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         .hint("name a `.safetensors` file, or a folder that holds an `adapter.safetensors`")?;
     let name = path.display().to_string();
     let source = Container::read(&path)?;
-    let listing = decode(&source, &name)?;
-    if let Some(first) = listing.unknown.first().cloned() {
-        return Err(AdapterError::UnknownKeys {
-            path: name,
-            first,
-            count: listing.unknown.len(),
-        }
-        .into());
-    }
+    let listing = decode(&source, &name)?.known(&name)?;
     let format = match args.format {
         FormatArg::Kohya => Format::Kohya,
         FormatArg::Peft => Format::Peft,

@@ -173,6 +173,7 @@ impl Objective for Adapter<'_> {
             noise: Tensor::from_data(TensorData::new(noise, [indices.len(), a, b, d]), &device),
             timesteps,
             context: contexts(rows.into_iter(), &self.unet, &device),
+            added: None,
         };
         Ok(diffusion_loss(&self.unet, &self.pipeline.schedule, &batch, c.min_snr_gamma)?.0)
     }

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::data::stack;
 use crate::model::params::to_vec;
 use crate::model::scheduler::{NoiseSchedule, ScheduleError};
-use crate::model::unet::UNet;
+use crate::model::unet::{Added, UNet};
 use crate::model::weights::Draws;
 
 /// What goes into one loss.
@@ -19,6 +19,8 @@ pub struct Batch {
     pub timesteps: Vec<usize>,
     /// Text embeddings `[B, N, D]`.
     pub context: Tensor<3>,
+    /// What SDXL takes besides.
+    pub added: Option<Added>,
 }
 
 /// The loss of diffusers' `train_text_to_image_lora.py`: the mean squared error of the predicted noise (or velocity), each
@@ -40,11 +42,12 @@ pub fn diffusion_loss(
         noise,
         timesteps,
         context,
+        added,
     } = batch;
     let noisy = schedule.add_noise(latents.clone(), noise.clone(), timesteps)?;
     let target = schedule.target(latents.clone(), noise.clone(), timesteps)?;
     let steps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
-    let prediction = unet.forward(noisy, &steps, context, None);
+    let prediction = unet.forward(noisy, &steps, context, added.as_ref());
     let n = timesteps.len();
     let per_sample = (prediction - target)
         .square()
@@ -109,6 +112,7 @@ pub fn validate(
             noise: stack(noises.iter().map(Vec::as_slice), set.shape, device),
             timesteps: part.iter().map(|(_, t)| *t).collect(),
             context: contexts(part.iter().map(|(i, _)| set.contexts[*i].as_slice()), unet, device),
+            added: None,
         };
         let (_, losses) = diffusion_loss(unet, schedule, &inputs, None)?;
         total += to_vec(losses).iter().map(|&l| f64::from(l)).sum::<f64>();

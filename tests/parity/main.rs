@@ -5,9 +5,10 @@
 //! repository was made stands in its `README.md`. The tolerance of an output is
 //! `max(20 · noise, 2e-5 · scale)`, with the case's own measure of what float32 may differ by: PyTorch's error is about
 //! 1e-6 of the scale, and a tanh GELU in place of the exact one moves an output by no more than 1.3e-4 of it. A case
-//! that is not checked, or not wholly, fails.
+//! that is not checked, or not wholly, fails. What a fixture holds twice, in two layouts, has to be the same in both.
 
 mod check;
+mod files;
 mod fixture;
 mod model_cases;
 mod sampler_cases;
@@ -92,6 +93,15 @@ fn run_fixture(root: &Path) -> Result<Vec<String>> {
         failed.extend(failure.map(|_| format!("{}/{}", fixture.name, case.name)));
     }
     anyhow::ensure!(!fixture.cases.is_empty(), "{} has no cases", root.display());
+    for (name, outcome) in files::check(&fixture) {
+        match outcome {
+            Ok(()) => say(&format!("  {name:24} equal")),
+            Err(why) => {
+                say(&format!("  {name:24} FAILED: {why:#}"));
+                failed.push(format!("{}/{name}", fixture.name));
+            }
+        }
+    }
     Ok(failed)
 }
 

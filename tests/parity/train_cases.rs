@@ -32,16 +32,13 @@ struct Loss {
 }
 
 fn loss(unet: &UNet, fixture: &Fixture, case: &Case) -> Result<Loss> {
-    ensure!(
-        !case.inputs.contains_key("text_embeds"),
-        "this version does not train SDXL"
-    );
     let device = Device::flex().autodiff();
     let batch = Batch {
         latents: case.input(fixture, "latents", &device)?,
         noise: case.input(fixture, "noise", &device)?,
         timesteps: case.timesteps(fixture)?,
         context: case.input(fixture, "encoder_hidden_states", &device)?,
+        added: case.added(fixture, &device)?,
     };
     let (mean, per_sample) = diffusion_loss(unet, &NoiseSchedule::new(&fixture.schedule()?), &batch, gamma(case)?)?;
     let per_sample = to_vec(per_sample);

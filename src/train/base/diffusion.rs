@@ -73,6 +73,7 @@ impl Objective for Diffusion<'_> {
             noise: Tensor::from_data(TensorData::new(noise, [indices.len(), a, b, d]), &device),
             timesteps,
             context: self.pipeline.text.forward(&rows, &device).last,
+            added: None,
         };
         Ok(diffusion_loss(&self.pipeline.unet, &self.pipeline.schedule, &batch, None)?.0)
     }

@@ -1,6 +1,9 @@
-//! Module names: diffusers' paths with dots, kohya's names with underscores.
+//! kohya's names: paths with underscores for dots. For SDXL they are paths of the original U-Net, and there are two text
+//! encoders.
 //!
 //! Underscores are ambiguous (`down_blocks_0_…` has both kinds), so the way back needs the words that occur in paths.
+
+use super::original::{unet_original, unet_path};
 
 /// Words of module paths that contain underscores themselves, or stand alone.
 const WORDS: &[&str] = &[
@@ -16,26 +19,37 @@ const WORDS: &[&str] = &[
     "conv_shortcut",
     "down_blocks",
     "downsamplers",
+    "emb_layers",
     "encoder",
     "fc1",
     "fc2",
     "ff",
+    "in_layers",
+    "input_blocks",
     "k_proj",
+    "label_emb",
     "layers",
     "linear_1",
     "linear_2",
     "mid_block",
+    "middle_block",
     "mlp",
     "net",
+    "op",
+    "out",
+    "out_layers",
     "out_proj",
+    "output_blocks",
     "proj",
     "proj_in",
     "proj_out",
     "q_proj",
     "resnets",
     "self_attn",
+    "skip_connection",
     "text_model",
     "time_emb_proj",
+    "time_embed",
     "time_embedding",
     "to_k",
     "to_out",
@@ -55,21 +69,40 @@ const TEXT: &[(&str, &str)] = &[
     ("text_encoder_2.", "lora_te2_"),
 ];
 
-/// kohya's name of the module at `path`, e.g. `lora_unet_down_blocks_0_attentions_0_proj_in`. `two_encoders` tells
-/// whether the model has a second text encoder.
-pub fn kohya_name(path: &str, two_encoders: bool) -> String {
-    let (prefix, rest) = match (path.strip_prefix("text_encoder."), path.strip_prefix("text_encoder_2.")) {
-        (Some(rest), _) => (if two_encoders { "lora_te1_" } else { "lora_te_" }, rest),
-        (_, Some(rest)) => ("lora_te2_", rest),
-        _ => ("lora_unet_", path),
-    };
-    format!("{prefix}{}", rest.replace('.', "_"))
+/// First words of the original U-Net's names.
+const ORIGINAL: &[&str] = &[
+    "input_blocks.",
+    "middle_block.",
+    "output_blocks.",
+    "time_embed.",
+    "label_emb.",
+    "out.",
+];
+
+/// kohya's name of the module at `path`, e.g. `lora_unet_down_blocks_0_attentions_0_proj_in`; for SDXL (`xl`) by the
+/// original U-Net's names, e.g. `lora_unet_input_blocks_4_1_proj_in`. None if SDXL's U-Net has no such module.
+pub fn kohya_name(path: &str, xl: bool) -> Option<String> {
+    let underscores = |prefix: &str, path: &str| Some(format!("{prefix}{}", path.replace('.', "_")));
+    if let Some(rest) = path.strip_prefix("text_encoder.") {
+        return underscores(if xl { "lora_te1_" } else { "lora_te_" }, rest);
+    }
+    if let Some(rest) = path.strip_prefix("text_encoder_2.") {
+        return underscores("lora_te2_", rest);
+    }
+    match xl {
+        true => underscores("lora_unet_", &unet_original(path)?),
+        false => underscores("lora_unet_", path),
+    }
 }
 
-/// Path of the module that kohya calls `name`; none if a word of it is not one of a diffusers module.
+/// Path of the module that kohya calls `name`; none if a word of it is not one of a known module.
 pub fn path_of_kohya(name: &str) -> Option<String> {
     if let Some(rest) = name.strip_prefix("lora_unet_") {
-        return dotted(rest);
+        let path = dotted(rest)?;
+        return match ORIGINAL.iter().any(|first| path.starts_with(first)) {
+            true => unet_path(&path),
+            false => Some(path),
+        };
     }
     let (folder, prefix) = TEXT.iter().find(|(_, prefix)| name.starts_with(prefix))?;
     dotted(name.strip_prefix(prefix)?).map(|path| format!("{folder}{path}"))
@@ -130,12 +163,50 @@ mod tests {
                 "lora_te_text_model_encoder_layers_11_self_attn_out_proj",
             ),
         ] {
-            assert_eq!(kohya_name(path, false), name);
+            assert_eq!(kohya_name(path, false).as_deref(), Some(name));
             assert_eq!(path_of_kohya(name).as_deref(), Some(path));
         }
-        let second = "text_encoder_2.text_model.encoder.layers.3.mlp.fc1";
-        assert_eq!(kohya_name(second, true), "lora_te2_text_model_encoder_layers_3_mlp_fc1");
-        assert_eq!(path_of_kohya(&kohya_name(second, true)).as_deref(), Some(second));
+    }
+
+    #[test]
+    fn sdxl_has_the_original_names_and_two_encoders() {
+        for (path, name) in [
+            (
+                "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+                "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q",
+            ),
+            (
+                "mid_block.attentions.0.transformer_blocks.9.ff.net.0.proj",
+                "lora_unet_middle_block_1_transformer_blocks_9_ff_net_0_proj",
+            ),
+            (
+                "down_blocks.0.resnets.1.conv1",
+                "lora_unet_input_blocks_2_0_in_layers_2",
+            ),
+            ("down_blocks.0.downsamplers.0.conv", "lora_unet_input_blocks_3_0_op"),
+            ("up_blocks.1.upsamplers.0.conv", "lora_unet_output_blocks_5_2_conv"),
+            (
+                "up_blocks.2.resnets.2.conv_shortcut",
+                "lora_unet_output_blocks_8_0_skip_connection",
+            ),
+            (
+                "mid_block.resnets.1.time_emb_proj",
+                "lora_unet_middle_block_2_emb_layers_1",
+            ),
+            ("conv_out", "lora_unet_out_2"),
+            (
+                "text_encoder.text_model.encoder.layers.11.self_attn.out_proj",
+                "lora_te1_text_model_encoder_layers_11_self_attn_out_proj",
+            ),
+            (
+                "text_encoder_2.text_model.encoder.layers.3.mlp.fc1",
+                "lora_te2_text_model_encoder_layers_3_mlp_fc1",
+            ),
+        ] {
+            assert_eq!(kohya_name(path, true).as_deref(), Some(name));
+            assert_eq!(path_of_kohya(name).as_deref(), Some(path));
+        }
+        assert_eq!(kohya_name("somewhere.else", true), None);
     }
 
     #[test]
@@ -146,6 +217,8 @@ mod tests {
             "lora_unet_downblocks_0",
             "down_blocks_0",
             "lora_te_x",
+            "lora_unet_input_blocks_1",
+            "lora_unet_middle_block_7_in_layers_2",
         ] {
             assert_eq!(path_of_kohya(name), None, "{name}");
         }
