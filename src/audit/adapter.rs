@@ -153,17 +153,17 @@ fn images(
     };
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let digest = report.adapter.as_ref().map(|a| a.sha256.short()).unwrap_or_default();
-    let known = registry.known()?;
+    let reader = registry.reader()?;
     let trained = format!("the adapter `{name}` ({digest})");
     let scope = members::Scope {
-        known: &known,
+        reader: &reader,
         document: &document,
         policy: &policy,
         at,
         trained: &trained,
     };
-    members::members(&scope, report);
-    members::excluded(&scope, report);
+    members::members(&scope, report)?;
+    members::excluded(&scope, report)?;
     Ok(())
 }
 

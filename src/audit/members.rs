@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use super::report::{Code, ExcludedLine, Finding, ImageLine, Report};
 use crate::consent::{Decision, Policy, State, decide};
 use crate::digest::Sha256Digest;
-use crate::registry::{ImageRecord, Known};
+use crate::registry::{ImageRecord, Reader, RegistryError};
 use crate::snapshot::{Document, ExclusionEvidence};
 
 /// What is to be said of a snapshot's images.
 pub(super) struct Scope<'a> {
-    /// Everything the registry knows.
-    pub known: &'a Known,
+    /// What the registry knows, at one moment.
+    pub reader: &'a Reader<'a>,
     /// The snapshot.
     pub document: &'a Document,
     /// Its policy.
@@ -25,16 +25,16 @@ pub(super) struct Scope<'a> {
 }
 
 /// Fills in the members with their consent then and now, and the findings about them.
-pub(super) fn members(scope: &Scope, report: &mut Report) {
+pub(super) fn members(scope: &Scope, report: &mut Report) -> Result<(), RegistryError> {
     for member in &scope.document.members {
         let subject = format!("image:{}", member.image);
         let then = member.consent.reason_code.as_str();
-        let image = image(scope.known, &member.image);
+        let known = scope.reader.known(&member.image)?;
+        let image = known.as_ref().map(|known| &known.image);
         let name = image.map_or_else(|| member.image.short(), name_of);
-        let decision = scope
-            .known
-            .evidence(&member.image)
-            .map(|e| decide(e, scope.policy, scope.at));
+        let decision = known
+            .as_ref()
+            .map(|known| decide(&known.evidence, scope.policy, scope.at));
         if let Some(decision) = decision.as_ref().filter(|d| !d.allowed) {
             report
                 .findings
@@ -63,12 +63,14 @@ pub(super) fn members(scope: &Scope, report: &mut Report) {
             allowed_now: decision.is_some_and(|d| d.allowed),
         });
     }
+    Ok(())
 }
 
 /// Fills in what was kept out, and why.
-pub(super) fn excluded(scope: &Scope, report: &mut Report) {
+pub(super) fn excluded(scope: &Scope, report: &mut Report) -> Result<(), RegistryError> {
     for exclusion in &scope.document.excluded {
-        let image = image(scope.known, &exclusion.image);
+        let image = scope.reader.image(&exclusion.image)?;
+        let image = image.as_ref();
         report.excluded.push(ExcludedLine {
             sha256: exclusion.image,
             paths: image.map(paths).unwrap_or_default(),
@@ -78,6 +80,7 @@ pub(super) fn excluded(scope: &Scope, report: &mut Report) {
             because: because(&exclusion.evidence),
         });
     }
+    Ok(())
 }
 
 /// The finding that an image which trained something may not be used any more.
@@ -96,12 +99,6 @@ pub(super) fn withdrawn(subject: &str, image: &str, trained: &str, then: &str, n
         now.reason_code
     );
     Finding::new(Code::ConsentWithdrawn, subject, explanation)
-}
-
-/// The image's record.
-pub(super) fn image<'a>(known: &'a Known, sha256: &Sha256Digest) -> Option<&'a ImageRecord> {
-    let at = known.images.binary_search_by(|image| image.sha256.cmp(sha256)).ok()?;
-    known.images.get(at)
 }
 
 /// The image as people know it: its file's name, or its digest.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Context, Exit, Style, Table};
 use crate::consent::{self, Evidence, Purpose, State};
 use crate::digest::Sha256Digest;
-use crate::registry::{ImageFilter, ImageRecord};
+use crate::registry::{ImageFilter, ImageRecord, Known, RegistryError};
 
 /// Options of `assent images`.
 #[derive(Debug, clap::Args)]
@@ -80,37 +80,44 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         artist: args.artist,
         license: args.license,
     };
-    let known = registry.known()?;
-    let shown = registry.images(&filter)?;
     let mut table = Table::new(
         context,
         ["image", "size", "artist", "licence", "training", "generative", "notes"],
     );
-    for image in &shown {
-        let Some(evidence) = known.evidence(&image.sha256) else {
-            continue;
-        };
-        let states = States::of(evidence, context);
+    let mut shown = 0;
+    let reader = registry.reader()?;
+    for known in reader.pages(filter).flat_map(each) {
+        let Known { image, evidence } = known?;
+        shown += 1;
+        let states = States::of(&evidence, context);
         if context.json {
-            context.json_line(&listed(image, states))?;
+            context.json_line(&listed(&image, states))?;
             continue;
         }
         let state = |purpose| (Some(style(states.get(purpose))), states.get(purpose).to_string());
         table.styled_row([
-            (None, format!("{}  {}", image.sha256.short(), name(image))),
+            (None, format!("{}  {}", image.sha256.short(), name(&image))),
             (None, format!("{}x{} {}", image.width, image.height, image.format)),
             (None, image.artists.first().cloned().unwrap_or_else(|| "-".into())),
             (None, image.license().unwrap_or_else(|| "-".into())),
             state(Purpose::AiTraining),
             state(Purpose::AiGenerativeTraining),
-            (Some(Style::Warn), notes(image)),
+            (Some(Style::Warn), notes(&image)),
         ]);
     }
-    if !context.json && !shown.is_empty() {
+    if !context.json && shown > 0 {
         context.line(table)?;
     }
-    context.message(format_args!("{} of {} images", shown.len(), known.images.len()));
+    context.message(format_args!("{shown} of {} images", registry.image_count()?));
     Ok(Exit::Done)
+}
+
+/// The images of a page one by one, or its error.
+fn each(page: Result<Vec<Known>, RegistryError>) -> Vec<Result<Known, RegistryError>> {
+    match page {
+        Ok(known) => known.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    }
 }
 
 /// The colour of a state.

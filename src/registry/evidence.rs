@@ -1,314 +1,170 @@
-//! Everything that is known, gathered for deciding: which events cover which image, and which images show the same
-//! thing as one that somebody spoke against. These functions only read.
+//! Everything that is known about an image, gathered for deciding: of one, or of all in the order of their digests, a
+//! page at a time, so that memory does not grow with their number. These functions only read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use rusqlite::{Connection, Transaction};
 
-use jiff::Timestamp;
-
+use super::alike::Likeness;
+use super::coverage::Coverage;
+use super::reading::{Held, Key, held, page};
 use super::values::{time, word};
-use super::{EventFilter, ImageFilter, ImageRecord, Registry, RegistryError, Result, StoredEvent, fold_name};
-use crate::consent::{Authentication, EventKind, Evidence, LedgerEntry, Neighbour, Purpose, State, Statement, Target};
+use super::{ImageFilter, ImageRecord, Registry, RegistryError, Result};
+use crate::consent::{Authentication, EventKind, Evidence, LedgerEntry, Neighbour, Purpose, State, Statement};
 use crate::digest::Sha256Digest;
-use crate::fingerprint::{DOUBTFUL, Fingerprint, Index, SAME};
 
-/// Every image with the evidence about it, read at one moment.
+/// An image with the evidence about it.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// The images, sorted by digest.
-    pub images: Vec<ImageRecord>,
-    evidence: BTreeMap<Sha256Digest, Evidence>,
+    /// The image.
+    pub image: ImageRecord,
+    /// What was said about it.
+    pub evidence: Evidence,
 }
 
-/// What an event or an artist reaches.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// The images it names.
-    pub images: Vec<Sha256Digest>,
-    /// Those that show the same thing as one of these: the copy, the image it shows, and how many bits apart.
-    pub near_duplicates: Vec<(Sha256Digest, Sha256Digest, u32)>,
-    /// Those of which a person should say whether they do, in the same form.
-    pub doubtful: Vec<(Sha256Digest, Sha256Digest, u32)>,
-    /// Snapshots that hold any of the images or near-duplicates: name and root.
-    pub snapshots: Vec<(String, Sha256Digest)>,
-    /// Adapters that were trained on such a snapshot.
-    pub adapters: Vec<Sha256Digest>,
-}
-
-impl Known {
-    /// The evidence about an image.
-    pub fn evidence(&self, image: &Sha256Digest) -> Option<&Evidence> {
-        self.evidence.get(image)
-    }
+/// The registry as it is at one moment, whoever else writes to it meanwhile.
+pub struct Reader<'r> {
+    connection: &'r Connection,
+    /// Ends, with nothing written, when this is dropped. None within a reader that is open already.
+    _moment: Option<Transaction<'r>>,
+    coverage: Coverage,
+    likeness: Likeness,
+    /// Whether anybody refused anything: if not, no picture is denied for its likeness to another.
+    refused: bool,
 }
 
 impl Registry {
+    /// Reads the ledger, ready to say what is known about images.
+    pub fn reader(&self) -> Result<Reader<'_>> {
+        let connection = &self.connection;
+        let moment = match connection.is_autocommit() {
+            true => Some(connection.unchecked_transaction()?),
+            false => None,
+        };
+        let sql = "SELECT EXISTS (SELECT 1 FROM consent_events WHERE kind = 'opt_out')
+                   OR EXISTS (SELECT 1 FROM signals WHERE state = 'denied')";
+        Ok(Reader {
+            connection,
+            _moment: moment,
+            coverage: Coverage::of(connection)?,
+            likeness: Likeness::default(),
+            refused: connection.query_row(sql, [], |row| row.get(0))?,
+        })
+    }
+
     /// The evidence about one image.
     pub fn evidence(&self, image: &Sha256Digest) -> Result<Evidence> {
-        self.known()?
-            .evidence
-            .remove(image)
-            .ok_or(RegistryError::NoSuchImage(*image))
+        match self.reader()?.known(image)? {
+            Some(known) => Ok(known.evidence),
+            None => Err(RegistryError::NoSuchImage(*image)),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// What is known about an image; none when it is not registered.
+    pub fn known(&self, image: &Sha256Digest) -> Result<Option<Known>> {
+        match held(self.connection, Key::Digest(*image))? {
+            Some(held) => Ok(Some(self.gather(held)?)),
+            None => Ok(None),
+        }
     }
 
-    /// Every image with the evidence about it.
-    pub fn known(&self) -> Result<Known> {
-        let images = self.images(&ImageFilter::default())?;
-        let mut statements = self.statements()?;
-        let ledger = Ledger::of(self)?;
-        let mut evidence = BTreeMap::new();
-        for image in &images {
-            let gathered = Evidence {
-                statements: statements.remove(&image.sha256).unwrap_or_default(),
-                ledger: ledger.covering(image),
-                licenses: image.licenses.clone(),
-                artists: image.artists.clone(),
-                title: image.title.clone(),
-                ai_generated: image.ai_generated,
-                needs_review: image.needs_review.clone(),
-                ..Evidence::none(image.sha256)
+    /// An image without the evidence; none when it is not registered.
+    pub fn image(&self, image: &Sha256Digest) -> Result<Option<ImageRecord>> {
+        Ok(held(self.connection, Key::Digest(*image))?.map(|held| held.record))
+    }
+
+    /// What is known about the images that the filter lets through, in the order of their digests, some at a time.
+    pub fn pages(&self, filter: ImageFilter) -> impl Iterator<Item = Result<Vec<Known>>> {
+        let mut last: Option<Sha256Digest> = None;
+        std::iter::from_fn(move || {
+            let read = || {
+                let page = page(self.connection, &filter, last.as_ref())?;
+                last = page.end;
+                let known = page.held.into_iter().map(|held| self.gather(held));
+                Ok((page.end.is_some(), known.collect::<Result<Vec<_>>>()?))
             };
-            evidence.insert(image.sha256, gathered);
-        }
-        let spoken_against: Vec<_> = evidence.values().filter(|known| any_denial(known)).cloned().collect();
-        for (copy, shown, distance, doubtful) in
-            self.near(&images, spoken_against.iter().map(|known| known.image).collect())?
-        {
-            let source = spoken_against.iter().find(|known| known.image == shown);
-            if let (Some(known), Some(source)) = (evidence.get_mut(&copy), source) {
-                known.neighbours.push(Neighbour {
-                    image: shown,
-                    distance,
-                    doubtful,
-                    statements: source.statements.clone(),
-                    ledger: source.ledger.clone(),
-                });
+            match { read }() {
+                Ok((true, known)) => Some(Ok(known)),
+                Ok((false, _)) => None,
+                Err(error) => Some(Err(error)),
             }
-        }
-        Ok(Known { images, evidence })
+        })
     }
 
-    /// What an opt-out of this target reaches: images, their near-duplicates, and what was made of them.
-    pub fn reach(&self, target: &Target) -> Result<Reach> {
-        let images = self.images(&ImageFilter::default())?;
-        let names = Ledger::names(self)?;
-        let covered = |image: &&ImageRecord| covers(target, &[], image, &names, true);
-        let direct: BTreeSet<_> = images.iter().filter(covered).map(|image| image.sha256).collect();
-        let mut reach = Reach {
-            images: direct.iter().copied().collect(),
-            ..Reach::default()
+    fn gather(&self, held: Held) -> Result<Known> {
+        let image = &held.record;
+        let evidence = Evidence {
+            statements: statements(self.connection, held.id)?,
+            ledger: self.coverage.covering(self.connection, &held)?,
+            licenses: image.licenses.clone(),
+            artists: image.artists.clone(),
+            title: image.title.clone(),
+            ai_generated: image.ai_generated,
+            needs_review: image.needs_review.clone(),
+            neighbours: self.neighbours(held.id)?,
+            ..Evidence::none(image.sha256)
         };
-        for (copy, shown, distance, doubtful) in self.near(&images, reach.images.clone())? {
-            match (direct.contains(&copy), doubtful) {
-                (true, _) => {}
-                (false, true) => reach.doubtful.push((copy, shown, distance)),
-                (false, false) => reach.near_duplicates.push((copy, shown, distance)),
-            }
-        }
-        let reached: BTreeSet<_> = direct
-            .into_iter()
-            .chain(reach.near_duplicates.iter().map(|near| near.0))
-            .collect();
-        for (name, root, image) in self.memberships()? {
-            if reached.contains(&image) && !reach.snapshots.iter().any(|known| known.0 == name) {
-                reach.snapshots.push((name, root));
-            }
-        }
-        for adapter in self.adapters()? {
-            if reach.snapshots.iter().any(|(_, root)| *root == adapter.snapshot_root) {
-                reach.adapters.push(adapter.sha256);
-            }
-        }
-        Ok(reach)
-    }
-
-    /// The fingerprints of all images that have one, sorted by digest.
-    pub fn fingerprints(&self) -> Result<Vec<(Sha256Digest, Fingerprint)>> {
-        let mut query = self
-            .connection
-            .prepare("SELECT sha256, fingerprint FROM images WHERE fingerprint IS NOT NULL ORDER BY sha256")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        rows.map(|row| {
-            let (sha256, bytes): (Sha256Digest, Vec<u8>) = row?;
-            let damaged = |error: crate::fingerprint::FingerprintError| RegistryError::Damaged {
-                expected: "a fingerprint of this version (`assent ingest` makes it anew)",
-                found: error.to_string(),
-            };
-            Ok((sha256, Fingerprint::from_bytes(&bytes).map_err(damaged)?))
-        })
-        .collect()
-    }
-
-    /// Which images show the same thing as one of `shown`: `(image, shown, distance, in doubt)`, sorted.
-    fn near(
-        &self,
-        images: &[ImageRecord],
-        shown: Vec<Sha256Digest>,
-    ) -> Result<Vec<(Sha256Digest, Sha256Digest, u32, bool)>> {
-        if shown.is_empty() {
-            return Ok(Vec::new());
-        }
-        let prints = self.fingerprints()?;
-        let by_digest: HashMap<_, _> = prints.iter().map(|(key, print)| (*key, print.clone())).collect();
-        let index = Index::new(prints);
-        let pixels: HashMap<_, _> = images.iter().map(|image| (image.sha256, image.pixels)).collect();
-        let mut same: HashMap<_, Vec<_>> = HashMap::new();
-        for image in images {
-            same.entry(image.pixels).or_default().push(image.sha256);
-        }
-        let mut near = BTreeMap::new();
-        for shown in shown {
-            let found = by_digest
-                .get(&shown)
-                .map(|print| index.near(print, DOUBTFUL))
-                .unwrap_or_default();
-            for other in found {
-                near.insert((other.key, shown), other.distance);
-            }
-            // The same pixels are the same picture, however little there is to see on it.
-            for copy in pixels
-                .get(&shown)
-                .and_then(|pixels| same.get(pixels))
-                .into_iter()
-                .flatten()
-            {
-                near.insert((*copy, shown), 0);
-            }
-        }
-        let others = near.into_iter().filter(|((copy, shown), _)| copy != shown);
-        Ok(others
-            .map(|((copy, shown), distance)| (copy, shown, distance, distance > SAME))
-            .collect())
-    }
-
-    fn statements(&self) -> Result<HashMap<Sha256Digest, Vec<Statement>>> {
-        let mut query = self.connection.prepare(
-            "SELECT sha256, source, raw, purpose, state, authentication, holder, min(read_at), max(current)
-             FROM signals JOIN images ON images.id = image_id
-             GROUP BY image_id, source, raw, purpose, state, authentication, holder
-             ORDER BY image_id, min(signals.id)",
-        )?;
-        let mut statements: HashMap<_, Vec<_>> = HashMap::new();
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            let purpose: String = row.get(3)?;
-            let statement = Statement {
-                source: row.get(1)?,
-                raw: row.get(2)?,
-                purpose: match purpose.as_str() {
-                    "all" => None,
-                    other => Some(word(other, "a purpose", Purpose::parse)?),
-                },
-                state: word(&row.get::<_, String>(4)?, "a state", State::parse)?,
-                authentication: word(&row.get::<_, String>(5)?, "an authentication", Authentication::parse)?,
-                holder: row.get(6)?,
-                read_at: time(&row.get::<_, String>(7)?)?,
-                current: row.get(8)?,
-            };
-            statements.entry(row.get(0)?).or_default().push(statement);
-        }
-        Ok(statements)
-    }
-}
-
-fn any_denial(evidence: &Evidence) -> bool {
-    evidence
-        .statements
-        .iter()
-        .any(|statement| statement.state == State::Denied)
-        || evidence
-            .ledger
-            .iter()
-            .any(|entry| entry.event.kind == EventKind::OptOut)
-}
-
-/// The ledger, ready to be asked which events cover an image.
-struct Ledger {
-    events: Vec<(StoredEvent, Option<Timestamp>)>,
-    /// Folded name → folded primary name of the artist.
-    names: HashMap<String, String>,
-}
-
-impl Ledger {
-    fn of(registry: &Registry) -> Result<Ledger> {
-        let events = registry.events(EventFilter::default())?;
-        let ended: HashMap<_, _> = events
-            .iter()
-            .filter_map(|event| Some((event.event.revokes?, event.event.at)))
-            .collect();
-        let events = events.into_iter().filter(|event| event.event.kind != EventKind::Revoke);
-        let events = events
-            .map(|event| (event.clone(), ended.get(&event.hash).copied()))
-            .collect();
-        Ok(Ledger {
-            events,
-            names: Self::names(registry)?,
+        Ok(Known {
+            image: held.record,
+            evidence,
         })
     }
 
-    fn names(registry: &Registry) -> Result<HashMap<String, String>> {
-        let mut query = registry
-            .connection
-            .prepare("SELECT folded, artists.name FROM artist_names JOIN artists ON artists.id = artist_id")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, fold_name(&row.get::<_, String>(1)?))))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    fn covering(&self, image: &ImageRecord) -> Vec<LedgerEntry> {
-        let mut covering = Vec::new();
-        for (stored, revoked_at) in &self.events {
-            let Some(target) = &stored.event.target else { continue };
-            let refusal = stored.event.kind == EventKind::OptOut;
-            if covers(target, &stored.event.aliases, image, &self.names, refusal) {
-                covering.push(LedgerEntry {
-                    seq: stored.seq,
-                    hash: stored.hash,
-                    event: stored.event.clone(),
-                    subject: match target {
-                        Target::Artist(name) => primary(name, &self.names),
-                        other => other.value(),
-                    },
-                    revoked_at: *revoked_at,
-                    authentication: Authentication::None,
+    /// The images that show the same thing and that somebody spoke against.
+    fn neighbours(&self, image: i64) -> Result<Vec<Neighbour>> {
+        let mut neighbours = Vec::new();
+        if !self.refused {
+            return Ok(neighbours);
+        }
+        for alike in self.likeness.of(self.connection, image)? {
+            let Some(other) = held(self.connection, Key::Row(alike.id))? else {
+                continue;
+            };
+            let statements = statements(self.connection, alike.id)?;
+            let ledger = self.coverage.covering(self.connection, &other)?;
+            if spoken_against(&statements, &ledger) {
+                neighbours.push(Neighbour {
+                    image: alike.image,
+                    distance: alike.distance,
+                    doubtful: alike.doubtful,
+                    statements,
+                    ledger,
                 });
             }
         }
-        covering
+        Ok(neighbours)
     }
 }
 
-/// The folded primary name of the artist known by this name.
-fn primary(name: &str, names: &HashMap<String, String>) -> String {
-    let folded = fold_name(name);
-    names.get(&folded).cloned().unwrap_or(folded)
+/// Whether anybody refused, whether or not it still stands.
+fn spoken_against(statements: &[Statement], ledger: &[LedgerEntry]) -> bool {
+    statements.iter().any(|statement| statement.state == State::Denied)
+        || ledger.iter().any(|entry| entry.event.kind == EventKind::OptOut)
 }
 
-/// Whether an event with this target covers an image. A refusal of an address covers every address that begins with
-/// it, in any letter case; a grant only whole steps of the path, as written.
-fn covers(
-    target: &Target,
-    aliases: &[String],
-    image: &ImageRecord,
-    names: &HashMap<String, String>,
-    refusal: bool,
-) -> bool {
-    match target {
-        Target::Image(digest) => *digest == image.sha256,
-        Target::Artist(name) => {
-            let meant: BTreeSet<_> = std::iter::once(name)
-                .chain(aliases)
-                .map(|name| primary(name, names))
-                .collect();
-            image
-                .artists
-                .iter()
-                .any(|artist| meant.contains(&primary(artist, names)))
-        }
-        Target::Collection(_) | Target::List(_) => false,
-        Target::Source(prefix) => image.sources.iter().any(|source| match refusal {
-            true => source.to_lowercase().starts_with(&prefix.to_lowercase()),
-            false => source
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with(['/', '?', '#'])),
-        }),
+/// What was found with an image, in the order in which it was first read.
+pub(super) fn statements(connection: &Connection, image: i64) -> Result<Vec<Statement>> {
+    let mut query = connection.prepare_cached(
+        "SELECT source, raw, purpose, state, authentication, holder, min(read_at), max(current) FROM signals
+         WHERE image_id = ?1 GROUP BY source, raw, purpose, state, authentication, holder ORDER BY min(id)",
+    )?;
+    let mut rows = query.query([image])?;
+    let mut statements = Vec::new();
+    while let Some(row) = rows.next()? {
+        let purpose: String = row.get(2)?;
+        statements.push(Statement {
+            source: row.get(0)?,
+            raw: row.get(1)?,
+            purpose: match purpose.as_str() {
+                "all" => None,
+                other => Some(word(other, "a purpose", Purpose::parse)?),
+            },
+            state: word(&row.get::<_, String>(3)?, "a state", State::parse)?,
+            authentication: word(&row.get::<_, String>(4)?, "an authentication", Authentication::parse)?,
+            holder: row.get(5)?,
+            read_at: time(&row.get::<_, String>(6)?)?,
+            current: row.get(7)?,
+        });
     }
+    Ok(statements)
 }

@@ -393,16 +393,18 @@ fn keep(connection: &Connection, name: &str, bytes: &[u8]) -> Result<Sha256Diges
 
 /// Every event after a place, each with its place even when the row cannot be read.
 fn events(connection: &Connection, after: i64) -> Result<Vec<(i64, Result<StoredEvent>)>> {
-    let mut query = connection.prepare_cached(
-        "SELECT seq, at, kind, target_kind, target, aliases, purposes, licensee, until, evidence, note, revokes,
-            previous, hash, scope, valid_from, matters, issued, imported, signer, signature
-         FROM consent_events WHERE seq > ?1 ORDER BY seq",
-    )?;
+    let mut query = connection.prepare_cached(&format!("{EVENT} WHERE seq > ?1 ORDER BY seq"))?;
     let rows = query.query_map([after], |row| Ok((row.get(0)?, event_of(row))))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-fn event_of(row: &Row<'_>) -> Result<StoredEvent> {
+/// The columns that [`event_of`] reads.
+pub(super) const EVENT: &str =
+    "SELECT seq, at, kind, target_kind, target, aliases, purposes, licensee, until, evidence,
+    note, revokes, previous, hash, scope, valid_from, matters, issued, imported, signer, signature FROM consent_events";
+
+/// The event in a row of [`EVENT`].
+pub(super) fn event_of(row: &Row<'_>) -> Result<StoredEvent> {
     let target = match (row.get::<_, Option<String>>(3)?, row.get::<_, Option<String>>(4)?) {
         (Some(kind), Some(value)) => Some(Target::of(&kind, &value).ok_or_else(|| RegistryError::Damaged {
             expected: "the target of an event",

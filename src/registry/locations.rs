@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::images::NewLocation;
 use super::values::{json_of, path_bytes, path_of};
-use super::{Registry, Result, artists};
+use super::{Registry, Result, artists, facts};
 use crate::digest::Sha256Digest;
 
 /// What is known of a file that was read before: enough to see that nothing changed.
@@ -82,10 +82,15 @@ impl Registry {
 
 /// Records what was read at a place; says whether anything there is new.
 pub(super) fn record(connection: &Connection, image: i64, new: &NewLocation, at: Timestamp) -> Result<bool> {
-    let known: Option<(i64, i64, i64, i64, Sha256Digest)> = connection
-        .prepare_cached("SELECT id, image_id, size, modified, context FROM locations WHERE path = ?1")?
+    let known: Option<Before> = connection
+        .prepare_cached("SELECT id, image_id, source, size, modified, context FROM locations WHERE path = ?1")?
         .query_row([path_bytes(&new.path)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            Ok(Before {
+                id: row.get(0)?,
+                image: row.get(1)?,
+                source: row.get(2)?,
+                reading: (row.get(3)?, row.get(4)?, row.get(5)?),
+            })
         })
         .optional()?;
     let size = i64::try_from(new.size).unwrap_or(i64::MAX);
@@ -102,18 +107,16 @@ pub(super) fn record(connection: &Connection, image: i64, new: &NewLocation, at:
         new.context,
         at.to_string(),
     ];
-    let (id, changed) = match known {
-        Some((id, held, old_size, modified, context)) => {
+    let (id, changed) = match &known {
+        Some(before) => {
             connection
                 .prepare_cached(
                     "UPDATE locations SET image_id = ?1, source = ?3, title = ?4, caption = ?5, ai_generated = ?6,
                         needs_review = ?7, size = ?8, modified = ?9, context = ?10, seen_at = ?11 WHERE path = ?2",
                 )?
                 .execute(values)?;
-            (
-                id,
-                (held, old_size, modified, context) != (image, size, new.modified, new.context),
-            )
+            let same = before.image == image && before.reading == (size, new.modified, new.context);
+            (before.id, !same)
         }
         None => {
             connection
@@ -125,13 +128,31 @@ pub(super) fn record(connection: &Connection, image: i64, new: &NewLocation, at:
             (connection.last_insert_rowid(), true)
         }
     };
-    facts(connection, id, new)?;
+    read_there(connection, image, id, new)?;
     claims(connection, image, id, new, at)?;
+    let gone = known.as_ref().and_then(|before| before.source.as_deref());
+    match known.as_ref().filter(|before| before.image != image) {
+        // The image that was there before loses what was read there.
+        Some(before) => {
+            facts::refresh(connection, before.image, gone)?;
+            facts::refresh(connection, image, None)?;
+        }
+        None => facts::refresh(connection, image, gone)?,
+    }
     Ok(changed)
 }
 
+/// What a place held when it was read before.
+struct Before {
+    id: i64,
+    image: i64,
+    source: Option<String>,
+    /// Size, time of the last change and context.
+    reading: (i64, i64, Sha256Digest),
+}
+
 /// Replaces the artists and licences of a place.
-fn facts(connection: &Connection, location: i64, new: &NewLocation) -> Result<()> {
+fn read_there(connection: &Connection, image: i64, location: i64, new: &NewLocation) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM location_artists WHERE location_id = ?1")?
         .execute([location])?;
@@ -142,8 +163,10 @@ fn facts(connection: &Connection, location: i64, new: &NewLocation) -> Result<()
     for (position, name) in (0i64..).zip(named) {
         let artist = artists::ensure(connection, name)?;
         connection
-            .prepare_cached("INSERT INTO location_artists (location_id, position, artist_id) VALUES (?1, ?2, ?3)")?
-            .execute(params![location, position, artist])?;
+            .prepare_cached(
+                "INSERT INTO location_artists (location_id, position, artist_id, image_id) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![location, position, artist, image])?;
     }
     for (expression, source) in &new.licenses {
         connection

@@ -5,13 +5,17 @@
 //! ledger and the snapshots are append-only, and SQLite itself refuses to change them.
 
 mod adapters;
+mod alike;
 mod artists;
+mod coverage;
 mod error;
 mod evidence;
+mod facts;
 mod health;
 mod images;
 mod ledger;
 mod locations;
+mod reach;
 mod reading;
 mod snapshots;
 #[cfg(test)]
@@ -26,10 +30,11 @@ use rusqlite::Connection;
 pub use adapters::{AdapterRow, NewAdapter, NewPicture, NewRun, PictureRow, RunRow};
 pub use artists::{Artist, fold_name};
 pub use error::RegistryError;
-pub use evidence::{Known, Reach};
+pub use evidence::{Known, Reader};
 pub use images::{AddOutcome, NewImage, NewLocation};
 pub use ledger::{EventFilter, LedgerHead, LedgerReport, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
 pub use locations::{KnownLocation, Location};
+pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
 
@@ -46,6 +51,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_snapshots_runs.sql"),
     include_str!("migrations/0004_snapshot_selection.sql"),
     include_str!("migrations/0005_consent_in_full.sql"),
+    include_str!("migrations/0007_classes.sql"),
 ];
 
 /// An open registry.
@@ -123,6 +129,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
         transaction.execute_batch(step)?;
     }
     if version < latest {
+        facts::complete(&transaction)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", latest)?;
     }

@@ -277,3 +277,117 @@ fn what_is_no_registry_is_left_alone() {
         Err(RegistryError::TooNew { found: 99, .. })
     ));
 }
+
+#[test]
+fn a_registry_of_before_gets_facts_and_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("assent.db");
+    let connection = Connection::open(&path).unwrap();
+    let before = MIGRATIONS.iter().position(|step| step.contains("image_facts")).unwrap();
+    for step in &MIGRATIONS[..before] {
+        connection.execute_batch(step).unwrap();
+    }
+    let place =
+        "x'2f612e706e67', 'https://A.example/a.png', NULL, NULL, 0, '[]', 9, 1, zeroblob(32), '2026-01-01T00:00:00Z'";
+    connection
+        .execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {before};
+             INSERT INTO images VALUES (1, randomblob(32), zeroblob(32), 2, 3, 'png', 9, NULL, '2026-01-01T00:00:00Z');
+             INSERT INTO locations (image_id, path, source, title, caption, ai_generated, needs_review, size, modified,
+                context, seen_at) VALUES (1, {place});
+             INSERT INTO artists VALUES (1, 'Mira');
+             INSERT INTO artist_names (folded, name, artist_id) VALUES ('mira', 'Mira', 1);
+             INSERT INTO location_artists VALUES (1, 0, 1);"
+        ))
+        .unwrap();
+    drop(connection);
+    let registry = Registry::open(&path).unwrap();
+    let reached = |target: Target| registry.reach(&target).unwrap().images.len();
+    assert_eq!(reached(Target::Artist("MIRA".into())), 1);
+    assert_eq!(reached(Target::Source("https://a.example/".into())), 1);
+    assert_eq!(reached(Target::Source("https://b.example/".into())), 0);
+    let facts: String = registry
+        .connection
+        .query_row("SELECT facts FROM facts JOIN image_facts ON facts_id = id", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert!(facts.contains("\"artist\":true"), "{facts}");
+}
+
+#[test]
+fn addresses_follow_the_places() {
+    let mut registry = Registry::in_memory().unwrap();
+    let reached = |registry: &Registry, prefix: &str| {
+        let reach = registry.reach(&Target::Source(prefix.into())).unwrap();
+        reach.images
+    };
+    registry
+        .add_images(&[image("a", "/a.png", "Mira"), image("b", "/b.png", "Mira")], time(0))
+        .unwrap();
+    let mut both = [digest("a"), digest("b")];
+    both.sort();
+    assert_eq!(reached(&registry, "HTTPS://A.example/"), both);
+    // The file at `/a.png` now holds the other picture, which comes from both addresses.
+    registry.add_images(&[image("b", "/a.png", "Mira")], time(1)).unwrap();
+    assert_eq!(reached(&registry, "https://a.example/"), [digest("b")]);
+    assert_eq!(reached(&registry, "https://a.example/a"), [digest("b")]);
+    assert_eq!(reached(&registry, "https://a.example/z"), []);
+    let mut moved = image("b", "/a.png", "Mira");
+    moved.location.source = None;
+    registry.add_images(&[moved], time(2)).unwrap();
+    assert_eq!(reached(&registry, "https://a.example/a"), []);
+    assert_eq!(reached(&registry, "https://a.example/b"), [digest("b")]);
+}
+
+#[test]
+fn beginnings_are_found_without_looking_at_every_key() {
+    use std::collections::BTreeSet;
+    let keys: BTreeSet<String> = ["", "a", "ab", "abc", "abd", "abz", "b", "é", "éa", "aé"]
+        .map(String::from)
+        .into();
+    for address in ["", "a", "abcd", "abda", "aby", "éab", "aéx", "zz", "abz"] {
+        let found = coverage::beginnings(address, |bound, included| {
+            use std::ops::Bound::{Excluded, Included, Unbounded};
+            let end = if included { Included(bound) } else { Excluded(bound) };
+            let last = keys.range::<str, _>((Unbounded, end)).next_back();
+            Ok(last.map(|key| key.as_str().into()))
+        });
+        let mut expected: Vec<_> = keys.iter().filter(|key| address.starts_with(key.as_str())).collect();
+        expected.reverse();
+        assert_eq!(
+            found.unwrap(),
+            expected.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn pages_hold_every_image_once_in_order() {
+    let mut registry = Registry::in_memory().unwrap();
+    let images: Vec<_> = (0..2500)
+        .map(|number| {
+            image(
+                &number.to_string(),
+                &format!("/{number}.png"),
+                if number % 3 == 0 { "Mira" } else { "Ann" },
+            )
+        })
+        .collect();
+    registry.add_images(&images, time(0)).unwrap();
+    let listed = |filter| -> Vec<_> {
+        let reader = registry.reader().unwrap();
+        let pages: Vec<_> = reader.pages(filter).map(|page| page.unwrap()).collect();
+        pages.into_iter().flatten().map(|known| known.image.sha256).collect()
+    };
+    let mut all: Vec<_> = images.iter().map(|image| image.sha256).collect();
+    all.sort();
+    assert_eq!(listed(ImageFilter::default()), all);
+    let of = |artist: &str| ImageFilter {
+        artist: Some(artist.into()),
+        ..ImageFilter::default()
+    };
+    assert_eq!(listed(of("mira")).len(), 834);
+    assert_eq!(listed(of("nobody")), []);
+}

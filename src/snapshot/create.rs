@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef};
 use super::{SnapshotError, check_name};
-use crate::consent::{Decision, Evidence, Policy, ReasonCode, State, decide};
+use crate::consent::{Decision, Policy, ReasonCode, State, decide};
 use crate::digest::Sha256Digest;
-use crate::registry::{ImageRecord, Registry, fold_name};
+use crate::registry::{ImageFilter, ImageRecord, Known, Registry, fold_name};
 
 /// The longest text of evidence that an exclusion keeps, in characters.
 const MAX_RAW: usize = 300;
@@ -53,43 +53,28 @@ pub fn create(
         artists.insert(fold_name(&known));
     }
     let head = registry.ledger_head()?;
-    let known = registry.known()?;
-    let mut judged: Vec<_> = known
-        .images
-        .par_iter()
-        .map(|image| {
-            let nothing = Evidence::none(image.sha256);
-            let selected = selection.takes(image, &artists);
-            judge(
-                image,
-                known.evidence(&image.sha256).unwrap_or(&nothing),
-                policy,
-                selected,
-                at,
-            )
-        })
-        .collect();
-
-    let (mut members, mut excluded) = (Vec::new(), Vec::new());
-    let mut shown = BTreeSet::new();
-    // Of several files with the same pixels one is in: one with a caption, and among those the first by digest.
-    judged.sort_by_key(|(image, _, _)| (image.caption.is_none(), image.sha256));
-    for (image, decision, refusal) in judged {
-        let duplicate = policy.refuse_duplicates && refusal.is_none() && !shown.insert(image.pixels);
-        match refusal.or(duplicate.then_some(ReasonCode::Duplicate)) {
-            Some(reason_code) => {
-                excluded.push(Exclusion {
-                    image: image.sha256,
-                    reason_code,
-                    evidence: evidence(&decision),
-                });
+    let (mut candidates, mut excluded) = (Vec::new(), Vec::new());
+    for page in registry.reader()?.pages(ImageFilter::default()) {
+        let judged: Vec<_> = page?
+            .into_par_iter()
+            .map(|known| judge(known, policy, |image| selection.takes(image, &artists), at))
+            .collect();
+        for one in judged {
+            match one {
+                Judged::In(candidate) => candidates.push(*candidate),
+                Judged::Out(exclusion) => excluded.push(exclusion),
             }
-            None => members.push(Entry {
-                image: image.sha256,
-                pixels: image.pixels,
-                caption: image.caption.clone(),
-                consent: decision.record(),
-            }),
+        }
+    }
+    // Of several files with the same pixels one is in: one with a caption, and among those the first by digest.
+    candidates.sort_by_key(|(member, _)| (member.caption.is_none(), member.image));
+    let mut shown = BTreeSet::new();
+    let mut members = Vec::with_capacity(candidates.len());
+    for (member, exclusion) in candidates {
+        if policy.refuse_duplicates && !shown.insert(member.pixels) {
+            excluded.push(exclusion);
+        } else {
+            members.push(member);
         }
     }
     if members.is_empty() {
@@ -107,18 +92,20 @@ pub fn create(
     Ok(document)
 }
 
-/// The decision on one picture, and why it is not in, if it is not.
-fn judge<'a>(
-    image: &'a ImageRecord,
-    evidence: &Evidence,
-    policy: &Policy,
-    selected: bool,
-    at: Timestamp,
-) -> (&'a ImageRecord, Decision, Option<ReasonCode>) {
-    let decision = decide(evidence, policy, at);
+/// What became of one picture.
+enum Judged {
+    /// It may be in, and how it is left out should another file with the same pixels be in.
+    In(Box<(Entry, Exclusion)>),
+    /// It is left out.
+    Out(Exclusion),
+}
+
+fn judge(known: Known, policy: &Policy, selected: impl Fn(&ImageRecord) -> bool, at: Timestamp) -> Judged {
+    let Known { image, evidence: found } = known;
+    let decision = decide(&found, policy, at);
     let refusal = if !decision.allowed {
         Some(decision.reason_code)
-    } else if !selected {
+    } else if !selected(&image) {
         Some(ReasonCode::NotSelected)
     } else if !image.paths.iter().any(|path| holds(path, &image.sha256)) {
         Some(ReasonCode::FileMissing)
@@ -127,7 +114,23 @@ fn judge<'a>(
     } else {
         None
     };
-    (image, decision, refusal)
+    let exclusion = Exclusion {
+        image: image.sha256,
+        reason_code: refusal.unwrap_or(ReasonCode::Duplicate),
+        evidence: evidence(&decision),
+    };
+    match refusal {
+        Some(_) => Judged::Out(exclusion),
+        None => {
+            let member = Entry {
+                image: image.sha256,
+                pixels: image.pixels,
+                caption: image.caption,
+                consent: decision.record(),
+            };
+            Judged::In(Box::new((member, exclusion)))
+        }
+    }
 }
 
 /// Whether the file at a path has this digest now.

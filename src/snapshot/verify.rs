@@ -13,6 +13,9 @@ use crate::consent::{Obligation, Policy, Purpose, decide};
 use crate::digest::{PixelDigest, Sha256Digest};
 use crate::registry::{Known, Registry};
 
+/// Members whose evidence is held at once.
+const PAGE: usize = 1024;
+
 /// What kind of thing differs. Stable: other programs rely on these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -153,23 +156,29 @@ pub fn verify(registry: &Registry, name: &str, at: Timestamp) -> Result<Verified
         differs(MismatchCode::ClockBeforeLedger, text);
     }
     let policy = Policy::parse(&document.policy.text)?;
-    let known = registry.known()?;
-    let checked: Vec<_> = document
-        .members
-        .par_iter()
-        .map(|entry| member(entry, &known, &policy, at))
-        .collect();
-    let mut members = Vec::new();
-    for (entry, result) in document.members.iter().zip(checked) {
-        match result? {
-            Ok(member) => members.push(member),
-            Err((code, explanation)) => mismatches.push(Mismatch {
-                code,
-                image: Some(entry.image),
-                explanation,
-            }),
+    let reader = registry.reader()?;
+    let mut members = Vec::with_capacity(document.members.len());
+    for entries in document.members.chunks(PAGE) {
+        let mut known = Vec::with_capacity(entries.len());
+        for entry in entries {
+            known.push((entry, reader.known(&entry.image)?));
+        }
+        let checked: Vec<_> = known
+            .into_par_iter()
+            .map(|(entry, known)| (entry, member(entry, known, &policy, at)))
+            .collect();
+        for (entry, result) in checked {
+            match result? {
+                Ok(member) => members.push(member),
+                Err((code, explanation)) => mismatches.push(Mismatch {
+                    code,
+                    image: Some(entry.image),
+                    explanation,
+                }),
+            }
         }
     }
+    drop(reader);
     if mismatches.is_empty() {
         Ok(VerifiedSnapshot { document, members })
     } else {
@@ -182,19 +191,15 @@ pub fn verify(registry: &Registry, name: &str, at: Timestamp) -> Result<Verified
 
 type Checked = Result<Result<Member, (MismatchCode, String)>, SnapshotError>;
 
-fn member(entry: &Entry, known: &Known, policy: &Policy, at: Timestamp) -> Checked {
+fn member(entry: &Entry, known: Option<Known>, policy: &Policy, at: Timestamp) -> Checked {
     let short = entry.image.short();
-    let place = known
-        .images
-        .binary_search_by_key(&entry.image, |image| image.sha256)
-        .ok();
-    let (Some(image), Some(evidence)) = (place.map(|at| &known.images[at]), known.evidence(&entry.image)) else {
+    let Some(Known { image, evidence }) = known else {
         return Ok(Err((
             MismatchCode::ImageUnknown,
             format!("{short} is not registered here"),
         )));
     };
-    let decision = decide(evidence, policy, at);
+    let decision = decide(&evidence, policy, at);
     if !decision.allowed {
         let text = format!("{short} may not be used any more: {}", decision.reason_code);
         return Ok(Err((MismatchCode::ConsentWithdrawn, text)));

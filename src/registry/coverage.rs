@@ -1,0 +1,197 @@
+//! Which events of the ledger cover which images. These functions only read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::ledger::{EVENT, event_of};
+use super::reading::Held;
+use super::values::time;
+use super::{Result, StoredEvent, artists, fold_name};
+use crate::consent::{Authentication, EventKind, LedgerEntry, Target};
+use crate::digest::Sha256Digest;
+
+/// The form in which addresses are compared where somebody refuses: letter by letter in lower case.
+pub fn fold_address(address: &str) -> String {
+    address.chars().flat_map(char::to_lowercase).collect()
+}
+
+/// Every key that an address begins with, the longest first.
+///
+/// Of the keys up to the address in their order, the last either begins it, or shares with it all that any shorter one
+/// can: so each look goes to the next candidate, not to the next key.
+pub(super) fn beginnings<'k>(
+    address: &str,
+    mut last_up_to: impl FnMut(&str, bool) -> Result<Option<std::borrow::Cow<'k, str>>>,
+) -> Result<Vec<std::borrow::Cow<'k, str>>> {
+    let mut found = Vec::new();
+    let (mut bound, mut included) = (address.to_string(), true);
+    while let Some(key) = last_up_to(&bound, included)? {
+        if address.starts_with(&*key) {
+            (bound, included) = (key.to_string(), false);
+            found.push(key);
+        } else {
+            let shared = address.char_indices().zip(key.chars());
+            let end = shared
+                .take_while(|((_, a), b)| a == b)
+                .last()
+                .map_or(0, |((at, c), _)| at + c.len_utf8());
+            (bound, included) = (address[..end].to_string(), true);
+        }
+    }
+    Ok(found)
+}
+
+/// The events that speak of more than one image, ready to be asked which of them cover one. Those about single images
+/// are looked up.
+pub(super) struct Coverage {
+    events: Vec<LedgerEntry>,
+    revoked: HashMap<Sha256Digest, Timestamp>,
+    by_artist: HashMap<i64, Vec<usize>>,
+    by_address: BTreeMap<String, Vec<usize>>,
+    by_collection: HashMap<String, Vec<usize>>,
+}
+
+impl Coverage {
+    /// Reads the ledger.
+    pub fn of(connection: &Connection) -> Result<Coverage> {
+        let mut coverage = Coverage {
+            events: Vec::new(),
+            revoked: revocations(connection)?,
+            by_artist: HashMap::new(),
+            by_address: BTreeMap::new(),
+            by_collection: HashMap::new(),
+        };
+        let sql = format!("{EVENT} WHERE target_kind IN ('artist', 'source', 'collection', 'list') ORDER BY seq");
+        let mut query = connection.prepare_cached(&sql)?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let stored = event_of(row)?;
+            let place = coverage.events.len();
+            match &stored.event.target {
+                Some(Target::Artist(name)) => {
+                    let names = std::iter::once(name).chain(&stored.event.aliases);
+                    for artist in meant(connection, names.map(String::as_str))? {
+                        coverage.by_artist.entry(artist).or_default().push(place);
+                    }
+                }
+                Some(Target::Source(prefix)) => {
+                    let places = coverage.by_address.entry(fold_address(prefix)).or_default();
+                    places.push(place);
+                }
+                Some(Target::Collection(name)) => {
+                    coverage.by_collection.entry(name.clone()).or_default().push(place);
+                }
+                Some(Target::Image(_) | Target::List(_)) | None => {}
+            }
+            let entry = coverage.entry(connection, stored)?;
+            coverage.events.push(entry);
+        }
+        Ok(coverage)
+    }
+
+    /// The events that cover an image, in the order of the ledger.
+    pub fn covering(&self, connection: &Connection, image: &Held) -> Result<Vec<LedgerEntry>> {
+        let mut places = BTreeSet::new();
+        for artist in &image.artists {
+            places.extend(self.by_artist.get(artist).into_iter().flatten());
+        }
+        for source in &image.record.sources {
+            for place in self.beginning(source)? {
+                if reaches(&self.events[*place], source) {
+                    places.insert(place);
+                }
+            }
+        }
+        for collection in &image.collections {
+            places.extend(self.by_collection.get(collection).into_iter().flatten());
+        }
+        let mut covering: Vec<_> = places.into_iter().map(|place| self.events[*place].clone()).collect();
+        let sql = format!("{EVENT} WHERE target_kind = 'image' AND target = ?1");
+        let mut query = connection.prepare_cached(&sql)?;
+        let mut rows = query.query([image.record.sha256.to_string()])?;
+        while let Some(row) = rows.next()? {
+            covering.push(self.entry(connection, event_of(row)?)?);
+        }
+        covering.sort_by_key(|entry| entry.seq);
+        Ok(covering)
+    }
+
+    /// The events about an address that this one begins with, in lower case.
+    fn beginning(&self, source: &str) -> Result<impl Iterator<Item = &usize>> {
+        if self.by_address.is_empty() {
+            return Ok(Vec::new().into_iter());
+        }
+        let found = beginnings(&fold_address(source), |bound, included| {
+            use std::ops::Bound::{Excluded, Included, Unbounded};
+            let end = if included { Included(bound) } else { Excluded(bound) };
+            let last = self.by_address.range::<str, _>((Unbounded, end)).next_back();
+            Ok(last.map(|(key, _)| key.as_str().into()))
+        })?;
+        let places: Vec<_> = found
+            .iter()
+            .filter_map(|key| self.by_address.get(&**key))
+            .flatten()
+            .collect();
+        Ok(places.into_iter())
+    }
+
+    fn entry(&self, connection: &Connection, stored: StoredEvent) -> Result<LedgerEntry> {
+        let subject = match &stored.event.target {
+            Some(Target::Artist(name)) => primary(connection, name)?,
+            Some(other) => other.value(),
+            None => String::new(),
+        };
+        Ok(LedgerEntry {
+            seq: stored.seq,
+            hash: stored.hash,
+            subject,
+            revoked_at: self.revoked.get(&stored.hash).copied(),
+            authentication: Authentication::None,
+            event: stored.event,
+        })
+    }
+}
+
+/// Whether an event about an address, in lower case the beginning of this one, covers it. A refusal covers every
+/// address that begins with its own, in any letter case; a grant only whole steps of the path, as written.
+fn reaches(entry: &LedgerEntry, source: &str) -> bool {
+    let Some(Target::Source(prefix)) = &entry.event.target else {
+        return false;
+    };
+    entry.event.kind == EventKind::OptOut
+        || source
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with(['/', '?', '#']))
+}
+
+/// The rows of the artists known by these names.
+pub(super) fn meant<'n>(connection: &Connection, names: impl Iterator<Item = &'n str>) -> Result<BTreeSet<i64>> {
+    let mut meant = BTreeSet::new();
+    for name in names {
+        meant.extend(artists::find(connection, name)?);
+    }
+    Ok(meant)
+}
+
+/// The folded primary name of the artist known by this name.
+fn primary(connection: &Connection, name: &str) -> Result<String> {
+    let Some(artist) = artists::find(connection, name)? else {
+        return Ok(fold_name(name));
+    };
+    let sql = "SELECT name FROM artists WHERE id = ?1";
+    let primary: String = connection.prepare_cached(sql)?.query_row([artist], |row| row.get(0))?;
+    Ok(fold_name(&primary))
+}
+
+fn revocations(connection: &Connection) -> Result<HashMap<Sha256Digest, Timestamp>> {
+    let sql = "SELECT revokes, at FROM consent_events WHERE revokes IS NOT NULL ORDER BY seq";
+    let mut query = connection.prepare_cached(sql)?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    rows.map(|row| {
+        let (event, at) = row?;
+        Ok((event, time(&at)?))
+    })
+    .collect()
+}

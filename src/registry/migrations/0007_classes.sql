@@ -1,0 +1,27 @@
+-- What deciding needs, where it is quickly found: `record` keeps these with every place it writes.
+
+-- Facts: what is known of an image but its names, digests and times, as JSON. Images of which the same is known share
+-- a row, so that deciding on all of them is deciding on each row once.
+CREATE TABLE facts (
+    id     INTEGER PRIMARY KEY,
+    facts  TEXT NOT NULL UNIQUE,
+    -- The last first reading of a statement among its images: a decision as of an earlier time looks at each of them.
+    latest TEXT
+) STRICT;
+CREATE TABLE image_facts (
+    image_id INTEGER PRIMARY KEY REFERENCES images (id),
+    facts_id INTEGER NOT NULL REFERENCES facts (id)
+) STRICT;
+
+-- The addresses that images come from, in the form in which refusals are compared.
+CREATE TABLE image_addresses (
+    address  TEXT NOT NULL,
+    image_id INTEGER NOT NULL REFERENCES images (id),
+    PRIMARY KEY (address, image_id)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE location_artists ADD COLUMN image_id INTEGER REFERENCES images (id);
+UPDATE location_artists SET image_id = (SELECT image_id FROM locations WHERE locations.id = location_id);
+DROP INDEX location_artists_by_artist;
+CREATE INDEX location_artists_by_artist ON location_artists (artist_id, image_id);
+CREATE INDEX locations_by_collection ON locations (collection, image_id) WHERE collection IS NOT NULL;
