@@ -5,7 +5,6 @@
 //! ledger and the snapshots are append-only, and SQLite itself refuses to change them.
 
 mod adapters;
-mod alike;
 mod artists;
 mod coverage;
 mod error;
@@ -15,6 +14,7 @@ mod health;
 mod images;
 mod ledger;
 mod locations;
+mod near;
 mod reach;
 mod reading;
 mod snapshots;
@@ -34,6 +34,7 @@ pub use evidence::{Known, Reader};
 pub use images::{AddOutcome, NewImage, NewLocation};
 pub use ledger::{EventFilter, LedgerHead, LedgerReport, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
 pub use locations::{KnownLocation, Location};
+pub use near::NearPair;
 pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
@@ -51,6 +52,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_snapshots_runs.sql"),
     include_str!("migrations/0004_snapshot_selection.sql"),
     include_str!("migrations/0005_consent_in_full.sql"),
+    include_str!("migrations/0006_near.sql"),
     include_str!("migrations/0007_classes.sql"),
 ];
 
