@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::report::{Code, Downstream, Finding, ImageLine, Report};
 use super::{AuditError, members, trust};
-use crate::consent::{ConsentRecord, Policy, Target, decide};
+use crate::consent::{ConsentRecord, Policy, Target, decide_for};
 use crate::digest::Sha256Digest;
 use crate::registry::{ImageRecord, Registry};
 
@@ -47,7 +47,7 @@ pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) ->
             report.findings.push(Finding::new(Code::RegistryChanged, place, says));
             continue;
         };
-        let now = decide(&evidence, &policy, at);
+        let now = decide_for(&evidence, &policy, then.purpose, at);
         line.consent_then = then.reason_code.as_str().to_owned();
         line.consent_now = now.reason_code.as_str().to_owned();
         line.allowed_now = now.allowed;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::report::{Code, ExcludedLine, Finding, ImageLine, Report};
-use crate::consent::{Decision, Policy, State, decide};
+use crate::consent::{Decision, Policy, State, decide_for};
 use crate::digest::Sha256Digest;
 use crate::registry::{ImageRecord, Reader, RegistryError};
 use crate::snapshot::{Document, ExclusionEvidence};
@@ -34,7 +34,7 @@ pub(super) fn members(scope: &Scope, report: &mut Report) -> Result<(), Registry
         let name = image.map_or_else(|| member.image.short(), name_of);
         let decision = known
             .as_ref()
-            .map(|known| decide(&known.evidence, scope.policy, scope.at));
+            .map(|known| decide_for(&known.evidence, scope.policy, scope.document.purpose, scope.at));
         if let Some(decision) = decision.as_ref().filter(|d| !d.allowed) {
             report
                 .findings

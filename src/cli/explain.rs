@@ -1,14 +1,17 @@
 //! `assent explain`: why a picture may be used, or may not: every piece of evidence, the rule that read it, the outcome.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::json;
 
 use super::images::{States, style};
+use super::subject::{Named, PolicyArgs};
 use super::{Context, Exit, Style, Table, subject};
-use crate::consent::{Decision, Obligation, Purpose, ReasonCode, decide_for};
+use crate::consent::{Decision, Obligation, PolicyLine, Purpose, ReasonCode, decide_for};
+
+/// What is said where no line of the policy decided.
+const DENIAL: &str = "This rule stands above every policy: none can switch it off.";
 
 /// Options of `assent explain`.
 #[derive(Debug, clap::Args)]
@@ -16,9 +19,8 @@ pub struct Args {
     /// A file, a SHA-256, or the first characters of one
     #[arg(value_name = "PATH|SHA")]
     pub image: OsString,
-    /// The policy: a file, or the name of a shipped one (`open-licences`, `opt-in`)
-    #[arg(long, value_name = "FILE", default_value = "open-licences")]
-    pub policy: PathBuf,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
     /// Decide on this purpose instead of the policy's
     #[arg(long, value_name = "PURPOSE")]
     pub purpose: Option<Purpose>,
@@ -26,13 +28,14 @@ pub struct Args {
 
 /// Explains; findings when the picture is refused.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
-    let policy = subject::policy(Some(&args.policy))?;
+    let Named { policy, file } = args.policy.get()?;
     let registry = context.open_registry()?;
     let sha256 = subject::registered(context, &registry, &args.image)?;
     let image = registry.image(&sha256)?;
     let evidence = registry.evidence(&sha256)?;
     let states = States::of(&evidence, context);
     let decision = decide_for(&evidence, &policy, args.purpose.unwrap_or(policy.purpose), context.now);
+    let policy_line = policy.deciding_line(&decision);
     let exit = if decision.allowed { Exit::Done } else { Exit::Findings };
     if context.json {
         context.json_line(&json!({
@@ -45,8 +48,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
                 "reason_code": decision.reason_code,
                 "obligations": decision.obligations,
                 "licenses": decision.licenses,
+                "basis": decision.basis,
                 "state": decision.state,
             },
+            "policy_file": file,
+            "policy_line": policy_line,
+            "jurisdiction": policy.jurisdiction,
             "trace": decision.trace,
         }))?;
         return Ok(exit);
@@ -72,9 +79,22 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         policy.name
     ))?;
     context.line(format_args!("{}.", sentence(code)))?;
+    match &policy_line {
+        None => context.line(DENIAL)?,
+        Some(PolicyLine { line: Some(line), text }) => context.line(format_args!("{file}:{line}  {text}"))?,
+        Some(PolicyLine { line: None, text }) => {
+            context.line(format_args!("{file}  does not say; the default is `{text}`"))?;
+        }
+    }
+    if let Some(basis) = &decision.basis {
+        context.line(format_args!("Basis: {basis}."))?;
+    }
     if !decision.obligations.is_empty() {
         let duties: Vec<_> = decision.obligations.iter().map(|duty| duty_of(*duty)).collect();
         context.line(format_args!("Whoever uses it must {}.", duties.join(", and ")))?;
+    }
+    if let Some(note) = policy.jurisdiction.as_ref() {
+        context.line(format_args!("Jurisdiction: {note}"))?;
     }
     context.line("")?;
     context.line(trace_table(context, &decision))?;
@@ -144,6 +164,14 @@ pub(super) fn sentence(code: ReasonCode) -> &'static str {
         ReasonCode::GrantedByArtist => "A grant stands in the ledger",
         ReasonCode::GrantedBySignal => "A grant comes with the picture, authenticated as the policy asks",
         ReasonCode::LicenseAccepted => "Nobody refused it, and the policy accepts its licence",
+        ReasonCode::OwnWork => "Its artist is one whose own works the policy clears",
+        ReasonCode::StatutoryException => "Nobody refused it, and a statutory exception covers the purpose",
+        ReasonCode::UnspecifiedAccepted => "Nobody said anything, and the policy names a basis on which that suffices",
+        ReasonCode::RejectedInReview => "A person looked at it and refused it",
+        ReasonCode::NamesOptedOutArtist => "Its caption names an artist who opted out",
+        ReasonCode::LicenseNotProven => "Its licence stands only where the policy does not look",
+        ReasonCode::AttributionMissing => "Whoever uses it must name its author or title, and these are not known",
+        ReasonCode::PolicyNotInForce => "The policy does not hold at this time",
         ReasonCode::DeniedByArtist => "An opt-out stands in the ledger",
         ReasonCode::DeniedBySignal => "A machine-readable refusal was found with it",
         ReasonCode::DeniedNearDuplicate => "It shows the same thing as a picture that was refused",

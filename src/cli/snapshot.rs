@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
 use super::explain::sentence;
+use super::subject::PolicyArgs;
 use super::{Context, Exit, HintExt, Style, Table, subject};
-use crate::consent::{Obligation, ReasonCode};
+use crate::consent::{Obligation, Purpose, ReasonCode};
 use crate::digest::{Sha256Digest, canonical_json, write_atomic};
 use crate::snapshot::{self, Document, Proof, Selection, SnapshotError};
 
@@ -30,9 +31,15 @@ enum Action {
     Create {
         /// Its name: letters, digits, `.`, `_`, `-`
         name: String,
-        /// The policy: a file, or the name of a shipped one (`open-licences`, `opt-in`)
+        /// The policy: a file, or the name of a shipped one (`assent policy list`)
         #[arg(long, value_name = "FILE")]
         policy: PathBuf,
+        /// Add this artist to those whose own works the policy clears; may be repeated
+        #[arg(long, value_name = "NAME")]
+        own: Vec<String>,
+        /// Freeze for this one of the policy's purposes instead of its first
+        #[arg(long, value_name = "PURPOSE")]
+        purpose: Option<Purpose>,
         /// Only pictures of this artist; may be repeated
         #[arg(long = "artist", value_name = "NAME")]
         artists: Vec<String>,
@@ -101,11 +108,15 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Action::Create {
             name,
             policy,
+            own,
+            purpose,
             artists,
             sources,
         } => {
             snapshot::check_name(&name)?;
-            let policy = subject::policy(Some(&policy))?;
+            let policy = PolicyArgs { policy, own }.get()?.policy;
+            let purpose = purpose.unwrap_or(policy.purpose);
+            let policy = policy.for_purpose(purpose)?;
             let mut registry = context.open_registry()?;
             let selection = Selection { artists, sources };
             let made = snapshot::create(&mut registry, &name, &policy, &selection, context.now);

@@ -15,10 +15,49 @@ use crate::registry::Registry;
 /// A larger policy is refused, in bytes.
 const MAX_POLICY: u64 = 1 << 20;
 /// The shipped policies, which need no file.
-const SHIPPED: [(&str, &str); 2] = [
+pub(super) const SHIPPED: [(&str, &str); 4] = [
     ("open-licences", include_str!("../../configs/policy-open-licences.toml")),
     ("opt-in", include_str!("../../configs/policy-opt-in.toml")),
+    ("own-works", include_str!("../../configs/policy-own-works.toml")),
+    (
+        "research-exception",
+        include_str!("../../configs/policy-research-exception.toml"),
+    ),
 ];
+/// How a message names them.
+const SHIPPED_NAMES: &str = "`open-licences`, `opt-in`, `own-works`, `research-exception`";
+
+/// Which policy a command decides under.
+#[derive(Debug, clap::Args)]
+pub struct PolicyArgs {
+    /// The policy: a file, or the name of a shipped one (`assent policy list`)
+    #[arg(long, value_name = "FILE", default_value = "open-licences")]
+    pub policy: PathBuf,
+    /// Add this artist to those whose own works the policy clears (`own.artists`); may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub own: Vec<String>,
+}
+
+/// A policy with the name of the file it was read from.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub policy: Policy,
+    pub file: String,
+}
+
+impl PolicyArgs {
+    /// The policy, with the artists of `--own` written into it.
+    pub(super) fn get(&self) -> Result<Named> {
+        let mut named = policy(&self.policy)?;
+        if !self.own.is_empty() {
+            named.policy = named
+                .policy
+                .with_own(&self.own)
+                .hint("`--own NAME` needs a policy with `[own] artists = []`, as `own-works` is")?;
+        }
+        Ok(named)
+    }
+}
 
 /// The registered picture meant by a path, a digest, or the first characters (6 or more) of one.
 pub(super) fn registered(context: &Context, registry: &Registry, text: &OsString) -> Result<Sha256Digest> {
@@ -50,24 +89,33 @@ pub(super) fn registered(context: &Context, registry: &Registry, text: &OsString
         .hint("name a file, or a digest as `assent images` lists them")
 }
 
-/// The policy in a file, or the shipped one of this name, or the default.
-pub(super) fn policy(name: Option<&PathBuf>) -> Result<Policy> {
-    let Some(path) = name else {
-        return Ok(Policy::parse(SHIPPED[0].1)?);
-    };
-    let shipped = SHIPPED.iter().find(|(known, _)| Path::new(known) == path.as_path());
-    let text = match shipped {
-        Some((_, text)) if !path.exists() => (*text).to_string(),
+/// The policy in a file, or the shipped one of this name.
+pub(super) fn policy(path: &Path) -> Result<Named> {
+    let shipped = SHIPPED.iter().find(|(known, _)| Path::new(known) == path);
+    let (text, file) = match shipped {
+        Some((name, text)) if !path.exists() => ((*text).to_string(), format!("policy-{name}.toml")),
         _ => {
-            let mut text = String::new();
-            let file = File::open(path).with_context(|| format!("cannot open the policy `{}`", path.display()));
-            let file = file.hint("name a file, or one of the shipped policies: `open-licences`, `opt-in`")?;
-            let read = file.take(MAX_POLICY).read_to_string(&mut text);
-            read.with_context(|| format!("cannot read the policy `{}`", path.display()))?;
-            text
+            let hint = format!("name a file, or one of the shipped policies: {SHIPPED_NAMES}");
+            (text_of("policy", path).hint(hint)?, path.display().to_string())
         }
     };
-    Policy::parse(&text).with_context(|| format!("the policy `{}` is not valid", path.display()))
+    let policy = Policy::parse(&text).with_context(|| format!("the policy `{}` is not valid", path.display()))?;
+    Ok(Named { policy, file })
+}
+
+/// The text of a file of a policy or its cases.
+pub(super) fn text_of(what: &str, path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file = File::open(path).with_context(|| format!("cannot open the {what} `{}`", path.display()))?;
+    let read = file.take(MAX_POLICY + 1).read_to_string(&mut text);
+    read.with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
+    if text.len() as u64 > MAX_POLICY {
+        return Err(anyhow!(
+            "expected a {what} of at most {MAX_POLICY} bytes, got more in `{}`",
+            path.display()
+        ));
+    }
+    Ok(text)
 }
 
 /// Whom or what an event is about: one of three.

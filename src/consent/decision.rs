@@ -14,12 +14,22 @@ words! {
         GrantedBySignal = "granted_by_signal",
         /// Allowed: nobody refused, and the policy accepts its licence.
         LicenseAccepted = "license_accepted",
+        /// Allowed: its artists are the user's own, by the policy.
+        OwnWork = "own_work",
+        /// Allowed: nobody refused, and a statutory exception covers the purpose.
+        StatutoryException = "statutory_exception",
+        /// Allowed: nobody said anything, and the policy names a basis on which that suffices.
+        UnspecifiedAccepted = "unspecified_accepted",
         /// Refused: an opt-out stands in the ledger.
         DeniedByArtist = "denied_by_artist",
         /// Refused: a signal found with the picture denies it.
         DeniedBySignal = "denied_by_signal",
         /// Refused: it shows the same thing as a picture that is denied.
         DeniedNearDuplicate = "denied_near_duplicate",
+        /// Refused: a person looked at it and refused it.
+        RejectedInReview = "rejected_in_review",
+        /// Refused: its caption names an artist who opted out.
+        NamesOptedOutArtist = "names_opted_out_artist",
         /// Refused: allowed only under conditions that are not known to be met.
         Constrained = "constrained",
         /// Refused: a machine made it.
@@ -30,6 +40,12 @@ words! {
         LicenseMissing = "license_missing",
         /// Refused: the policy does not accept its licence.
         LicenseNotAccepted = "license_not_accepted",
+        /// Refused: its licence stands only where the policy does not look.
+        LicenseNotProven = "license_not_proven",
+        /// Refused: whoever uses it must name author or work, and they are not known.
+        AttributionMissing = "attribution_missing",
+        /// Refused: the policy does not hold at this time.
+        PolicyNotInForce = "policy_not_in_force",
         /// Refused: it carries a grant, not authenticated as the policy asks.
         GrantNotAuthenticated = "grant_not_authenticated",
         /// Refused: nobody said anything that counts.
@@ -42,6 +58,17 @@ words! {
         Duplicate = "duplicate",
         /// Left out of a snapshot: it may be used, but the snapshot is limited to others.
         NotSelected = "not_selected",
+    }
+}
+
+impl ReasonCode {
+    /// Whether a picture with this reason may be used.
+    pub const fn allows(self) -> bool {
+        use ReasonCode::*;
+        matches!(
+            self,
+            GrantedByArtist | GrantedBySignal | LicenseAccepted | OwnWork | StatutoryException | UnspecifiedAccepted
+        )
     }
 }
 
@@ -81,6 +108,8 @@ pub struct Decision {
     pub obligations: Vec<Obligation>,
     /// The licences it is used under, sorted; empty when a grant carries it.
     pub licenses: Vec<String>,
+    /// What else allows it: the article of an exception, or the basis of the policy.
+    pub basis: Option<String>,
     /// Every piece of evidence with the rule that read it, in the order of the rules.
     pub trace: Vec<TraceLine>,
 }
@@ -100,6 +129,9 @@ pub struct ConsentRecord {
     pub obligations: Vec<Obligation>,
     /// The licences it is used under.
     pub licenses: Vec<String>,
+    /// What else allows it: the article of an exception, or the basis of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<String>,
     /// The evidence: digests of the texts and of what held them.
     pub evidence: Vec<RecordedEvidence>,
 }
@@ -136,6 +168,7 @@ impl Decision {
             reason_code: self.reason_code,
             obligations: self.obligations.clone(),
             licenses: self.licenses.clone(),
+            basis: self.basis.clone(),
             evidence: self.trace.iter().map(evidence).collect(),
         }
     }

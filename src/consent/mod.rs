@@ -9,6 +9,7 @@ mod event;
 mod evidence;
 mod ledger;
 mod policy;
+mod review;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -17,5 +18,5 @@ pub use decide::{decide, decide_for, state};
 pub use decision::{ConsentRecord, Decision, ReasonCode, RecordedEvidence, TraceLine};
 pub use event::{Event, EventKind, Target};
 pub use evidence::{Evidence, LedgerEntry, LicenseFact, Mention, Neighbour, Statement};
-pub use policy::{AcceptedLicense, Policy, PolicyError};
-pub use types::{Authentication, Obligation, Purpose, Scope, State, UnknownWord};
+pub use policy::{AcceptedLicense, Exception, Policy, PolicyError, PolicyLine};
+pub use types::{Authentication, GrantProof, Obligation, Purpose, Scope, State, UnknownWord, Use};

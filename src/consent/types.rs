@@ -125,3 +125,27 @@ words! {
         Notice = "notice",
     }
 }
+
+words! {
+    /// What the result of a training is made for.
+    Use, "a use", {
+        /// One's own use that earns nothing.
+        Personal = "personal",
+        /// Use that may earn.
+        Commercial = "commercial",
+        /// Scientific research that earns nothing.
+        Research = "research",
+    }
+}
+
+words! {
+    /// What proves who gave a grant of the ledger.
+    GrantProof, "a proof of who gave a grant", {
+        /// The user recorded it here.
+        Own = "own",
+        /// It is signed and the signature verifies.
+        Signed = "signed",
+        /// It is signed by a key on the user's trust list.
+        Trusted = "trusted",
+    }
+}

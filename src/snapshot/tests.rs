@@ -256,6 +256,7 @@ fn document_of(images: &std::collections::BTreeSet<[u8; 32]>) -> Document {
                 reason_code: ReasonCode::LicenseAccepted,
                 obligations: Vec::new(),
                 licenses: Vec::new(),
+                basis: None,
                 evidence: Vec::new(),
             },
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::create::holds;
 use super::document::{Document, Entry, Exclusion};
 use super::{SnapshotError, caption_digest};
-use crate::consent::{Obligation, Policy, Purpose, decide};
+use crate::consent::{Obligation, Policy, Purpose, decide_for};
 use crate::digest::{PixelDigest, Sha256Digest};
 use crate::registry::{Known, Registry};
 
@@ -165,7 +165,7 @@ pub fn verify(registry: &Registry, name: &str, at: Timestamp) -> Result<Verified
         }
         let checked: Vec<_> = known
             .into_par_iter()
-            .map(|(entry, known)| (entry, member(entry, known, &policy, at)))
+            .map(|(entry, known)| (entry, member(entry, known, (&policy, document.purpose), at)))
             .collect();
         for (entry, result) in checked {
             match result? {
@@ -191,7 +191,7 @@ pub fn verify(registry: &Registry, name: &str, at: Timestamp) -> Result<Verified
 
 type Checked = Result<Result<Member, (MismatchCode, String)>, SnapshotError>;
 
-fn member(entry: &Entry, known: Option<Known>, policy: &Policy, at: Timestamp) -> Checked {
+fn member(entry: &Entry, known: Option<Known>, (policy, purpose): (&Policy, Purpose), at: Timestamp) -> Checked {
     let short = entry.image.short();
     let Some(Known { image, evidence }) = known else {
         return Ok(Err((
@@ -199,7 +199,7 @@ fn member(entry: &Entry, known: Option<Known>, policy: &Policy, at: Timestamp) -
             format!("{short} is not registered here"),
         )));
     };
-    let decision = decide(&evidence, policy, at);
+    let decision = decide_for(&evidence, policy, purpose, at);
     if !decision.allowed {
         let text = format!("{short} may not be used any more: {}", decision.reason_code);
         return Ok(Err((MismatchCode::ConsentWithdrawn, text)));
