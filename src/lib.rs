@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod generate;
 pub mod ingest;
 pub mod kernels;
+pub mod keys;
 pub mod lora;
 pub mod model;
 pub mod names;
