@@ -92,7 +92,10 @@ impl Context {
 
     /// Writes one JSON object on a line of its own to stdout.
     pub fn json_line<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
-        let mut text = serde_json::to_vec(value)?;
+        let mut value = serde_json::to_value(value)?;
+        // Sorted keys, whatever order the map of this build of serde_json keeps.
+        value.sort_all_objects();
+        let mut text = serde_json::to_vec(&value)?;
         text.push(b'\n');
         io::stdout().lock().write_all(&text)?;
         Ok(())
