@@ -10,9 +10,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::key::KeyArgs;
 use super::subject::TargetArgs;
 use super::{Context, Exit, HintExt, Style};
-use crate::consent::{EventKind, Purpose, Target};
+use crate::consent::{Authentication, EventKind, Purpose, Scope, Target, identifier};
 use crate::registry::{MAX_EVIDENCE_BYTES, NewEvent, Reach, StoredEvent};
 
 /// Options of `assent opt-out`.
@@ -23,6 +24,10 @@ pub struct OptOut {
     /// Another name of the artist; may be repeated
     #[arg(long = "alias", value_name = "NAME", requires = "artist")]
     aliases: Vec<String>,
+    /// An identifier of the artist: an address of theirs, an ORCID, `ulan:NUMBER`, `@name@host`, `deviantart:name`; may
+    /// be repeated
+    #[arg(long = "id", value_name = "ID", requires = "artist", value_parser = identified)]
+    identifiers: Vec<String>,
     /// Only this purpose; may be repeated [default: all]
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<Purpose>,
@@ -32,6 +37,8 @@ pub struct OptOut {
     /// Free text
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Options of `assent grant`.
@@ -42,12 +49,22 @@ pub struct Grant {
     /// Another name of the artist; may be repeated
     #[arg(long = "alias", value_name = "NAME", requires = "artist")]
     aliases: Vec<String>,
+    /// An identifier of the artist: an address of theirs, an ORCID, `ulan:NUMBER`, `@name@host`, `deviantart:name`; may
+    /// be repeated
+    #[arg(long = "id", value_name = "ID", requires = "artist", value_parser = identified)]
+    identifiers: Vec<String>,
     /// To whom it is given
     #[arg(long, value_name = "NAME")]
     licensee: String,
     /// Only for this purpose; may be repeated [default: all]
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<Purpose>,
+    /// Only for this use: `personal` earns nothing, `commercial` may [default: any]
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<Scope>,
+    /// The first day of it (2026-01-31, in UTC), or the moment it begins (RFC 3339) [default: now]
+    #[arg(long, value_name = "DATE", value_parser = from)]
+    from: Option<Timestamp>,
     /// The last day of it (2027-12-31, in UTC), or the moment it ends (RFC 3339)
     #[arg(long, value_name = "DATE", value_parser = until)]
     until: Option<Timestamp>,
@@ -57,6 +74,8 @@ pub struct Grant {
     /// Free text
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Options of `assent revoke`.
@@ -71,20 +90,23 @@ pub struct Revoke {
     /// Free text
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Records a refusal.
 pub fn opt_out(context: &Context, args: OptOut) -> Result<Exit> {
+    let key = args.key.read(context)?;
     let mut registry = context.open_or_create_registry()?;
     let target = args.target.target(context, &registry)?;
     let event = NewEvent {
-        aliases: args.aliases,
+        aliases: names(args.aliases, args.identifiers),
         purposes: args.purposes,
         evidence: args.evidence.as_deref().map(document).transpose()?,
         note: args.note,
         ..NewEvent::new(EventKind::OptOut, Some(target.clone()))
     };
-    let stored = registry.append_event(&event, context.now)?;
+    let stored = registry.append_signed(&event, key.as_ref(), context.now)?;
     report(context, &stored, Some(&registry.reach(&target)?))
 }
 
@@ -93,23 +115,34 @@ pub fn grant(context: &Context, args: Grant) -> Result<Exit> {
     if args.licensee.trim().is_empty() {
         return Err(anyhow!("expected the name of a licensee, got nothing"));
     }
+    if let (Some(from), Some(until)) = (args.from, args.until)
+        && from >= until
+    {
+        return Err(anyhow!(
+            "expected a grant that ends after it begins, got one from {from} until {until}"
+        ));
+    }
+    let key = args.key.read(context)?;
     let mut registry = context.open_or_create_registry()?;
     let target = args.target.target(context, &registry)?;
     let event = NewEvent {
-        aliases: args.aliases,
+        aliases: names(args.aliases, args.identifiers),
         purposes: args.purposes,
         licensee: Some(args.licensee),
+        scope: args.scope,
+        valid_from: args.from,
         until: args.until,
         evidence: Some(document(&args.evidence)?),
         note: args.note,
         ..NewEvent::new(EventKind::Grant, Some(target))
     };
-    let stored = registry.append_event(&event, context.now)?;
+    let stored = registry.append_signed(&event, key.as_ref(), context.now)?;
     report(context, &stored, None)
 }
 
 /// Ends an opt-out or a grant.
 pub fn revoke(context: &Context, args: Revoke) -> Result<Exit> {
+    let key = args.key.read(context)?;
     let mut registry = context.open_registry()?;
     let ended = registry.event(&args.event).hint("`assent ledger` lists the events")?;
     let event = NewEvent {
@@ -119,7 +152,7 @@ pub fn revoke(context: &Context, args: Revoke) -> Result<Exit> {
         revokes: Some(ended.hash),
         ..NewEvent::new(EventKind::Revoke, None)
     };
-    let stored = registry.append_event(&event, context.now)?;
+    let stored = registry.append_signed(&event, key.as_ref(), context.now)?;
     let reach = match (&ended.event.kind, &ended.event.target) {
         (EventKind::Grant, Some(target)) => Some(registry.reach(target)?),
         _ => None,
@@ -143,6 +176,11 @@ pub(super) fn event_json(stored: &StoredEvent) -> Value {
         "evidence": event.evidence,
         "note": event.note,
         "revokes": event.revokes,
+        "scope": event.scope,
+        "valid_from": event.valid_from,
+        "issued": event.issued,
+        "imported": event.imported,
+        "signer": event.signer,
         "previous": stored.previous,
     })
 }
@@ -176,10 +214,35 @@ pub(super) fn event_line(stored: &StoredEvent) -> String {
         let purposes: Vec<_> = event.purposes.iter().map(|purpose| purpose.as_str()).collect();
         line.push_str(&format!(" for {}", purposes.join(", ")));
     }
+    if let Some(scope) = event.scope {
+        line.push_str(&format!(", {scope} use"));
+    }
+    if let Some(from) = event.valid_from {
+        line.push_str(&format!(" from {from}"));
+    }
     if let Some(until) = event.until {
         line.push_str(&format!(" until {until}"));
     }
     line
+}
+
+/// How far the origin of an event is proven, as people read it; nothing for one that is not signed.
+pub(super) fn proven(authentication: Authentication) -> &'static str {
+    match authentication {
+        Authentication::None => "",
+        Authentication::Invalid => ", signature does not verify",
+        Authentication::Signed => ", signed",
+        Authentication::Trusted => ", signed by a trusted key",
+    }
+}
+
+/// Names and identifiers as one list of names.
+fn names(aliases: Vec<String>, identifiers: Vec<String>) -> Vec<String> {
+    aliases.into_iter().chain(identifiers).collect()
+}
+
+fn identified(text: &str) -> Result<String, String> {
+    identifier(text).map_err(|error| error.to_string())
 }
 
 fn report(context: &Context, stored: &StoredEvent, reach: Option<&Reach>) -> Result<Exit> {
@@ -197,6 +260,9 @@ fn report(context: &Context, stored: &StoredEvent, reach: Option<&Reach>) -> Res
         stored.hash.short(),
         event_line(stored)
     ))?;
+    if let Some(key) = stored.signer() {
+        context.line(format_args!("signed by the key {}", key.id().short()))?;
+    }
     let Some(reach) = reach else { return Ok(Exit::Done) };
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     context.line(format_args!(
@@ -260,6 +326,21 @@ fn document(path: &Path) -> Result<(String, Vec<u8>)> {
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
     Ok((name, bytes))
+}
+
+/// The moment a grant begins: a date is its first day.
+fn from(text: &str) -> Result<Timestamp, String> {
+    let first = text
+        .parse::<Date>()
+        .ok()
+        .and_then(|date| date.to_zoned(TimeZone::UTC).ok());
+    match (text.parse::<Timestamp>(), first) {
+        (Ok(time), _) => Ok(time),
+        (_, Some(first)) => Ok(first.timestamp()),
+        _ => Err(format!(
+            "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z), got `{text}`"
+        )),
+    }
 }
 
 /// The moment a grant ends: a date is its last day.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::event::{event_json, event_line};
+use super::event::{event_json, event_line, proven};
 use super::{Context, Exit, Style, Table};
 use crate::consent::EventKind;
 use crate::digest::write_atomic;
@@ -43,9 +43,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
 fn list(context: &Context, registry: &Registry) -> Result<Exit> {
     let events = registry.events(EventFilter::default())?;
     let mut table = Table::new(context, ["event", "hash", "recorded", "what", "evidence", "note"]);
-    for stored in &events {
+    let authentications = registry.authentications(&events)?;
+    for (stored, authentication) in events.iter().zip(authentications) {
         if context.json {
-            context.json_line(&event_json(stored))?;
+            let mut value = event_json(stored);
+            value["authentication"] = json!(authentication);
+            context.json_line(&value)?;
             continue;
         }
         let color = match stored.event.kind {
@@ -57,7 +60,7 @@ fn list(context: &Context, registry: &Registry) -> Result<Exit> {
             (None, stored.seq.to_string()),
             (Some(Style::Faint), stored.hash.short()),
             (None, stored.event.at.to_string()),
-            (Some(color), event_line(stored)),
+            (Some(color), format!("{}{}", event_line(stored), proven(authentication))),
             (
                 Some(Style::Faint),
                 stored

@@ -19,6 +19,7 @@ mod export;
 mod generate;
 mod images;
 mod ingest;
+mod key;
 mod ledger;
 mod snapshot;
 mod subject;
@@ -117,7 +118,9 @@ pub enum Command {
     Images(images::Args),
     /// Register pictures, their signals, licences and fingerprints
     Ingest(ingest::Args),
-    /// List, verify or export the consent ledger
+    /// Make keys that sign events, and say which are trusted
+    Key(key::Args),
+    /// List, verify, export, import or check the consent ledger
     Ledger(ledger::Args),
     /// Record an artist's refusal in the consent ledger
     OptOut(event::OptOut),
@@ -169,6 +172,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Grant(args) => event::grant(context, args),
         Command::Images(args) => images::run(context, args),
         Command::Ingest(args) => ingest::run(context, args),
+        Command::Key(args) => key::run(context, args),
         Command::Ledger(args) => ledger::run(context, args),
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Revoke(args) => event::revoke(context, args),

@@ -118,7 +118,7 @@ pub(super) fn text_of(what: &str, path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Whom or what an event is about: one of three.
+/// Whom or what an event is about: one of these.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub struct TargetArgs {
@@ -131,6 +131,9 @@ pub struct TargetArgs {
     /// Every picture whose source address begins with this
     #[arg(long, value_name = "PREFIX")]
     pub source: Option<String>,
+    /// Every picture of this collection, as `assent ingest --collection` named it
+    #[arg(long, value_name = "NAME")]
+    pub collection: Option<String>,
 }
 
 impl TargetArgs {
@@ -140,10 +143,11 @@ impl TargetArgs {
             "" => Err(anyhow!("expected {what}, got nothing")),
             text => Ok(text.to_string()),
         };
-        match (&self.artist, &self.source, &self.image) {
-            (Some(name), _, _) => Ok(Target::Artist(named(name, "the name of an artist")?)),
-            (_, Some(prefix), _) => Ok(Target::Source(named(prefix, "the beginning of an address")?)),
-            (_, _, Some(text)) => {
+        match (&self.artist, &self.source, &self.collection, &self.image) {
+            (Some(name), ..) => Ok(Target::Artist(named(name, "the name of an artist")?)),
+            (_, Some(prefix), ..) => Ok(Target::Source(named(prefix, "the beginning of an address")?)),
+            (_, _, Some(name), _) => Ok(Target::Collection(named(name, "the name of a collection")?)),
+            (_, _, _, Some(text)) => {
                 if let Ok(digest) = registered(context, registry, text) {
                     return Ok(Target::Image(digest));
                 }
@@ -159,8 +163,8 @@ impl TargetArgs {
                 context.warn("the picture is not registered: until it is, only this very file is meant");
                 Ok(Target::Image(digest))
             }
-            (None, None, None) => Err(anyhow!(
-                "expected one of `--artist`, `--image` and `--source`, got none"
+            (None, None, None, None) => Err(anyhow!(
+                "expected one of `--artist`, `--image`, `--source` and `--collection`, got none"
             )),
         }
     }

@@ -197,9 +197,7 @@ pub fn ingest(
         let _ = workers.join();
         result
     })?;
-    let summary = writer.summary;
-    registry.pair(|_| {})?;
-    Ok(summary)
+    Ok(writer.summary)
 }
 
 /// Puts outcomes back in order and writes them in batches.

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Registry, Result};
+use crate::consent::{identifier, own_addresses};
 
 /// An artist with every name they are known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,14 +14,31 @@ pub struct Artist {
     pub names: Vec<String>,
 }
 
-/// The form in which names are compared: lower case, single spaces, no control characters.
+/// The form in which names are compared: lower case, single spaces, no control characters; an identifier (an address,
+/// an ORCID, an account) in its own one form, so that a picture whose creator is given so is found too.
 pub fn fold_name(name: &str) -> String {
+    if let Some(identifier) = as_identifier(name) {
+        return identifier;
+    }
     let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean
         .split_whitespace()
         .map(str::to_lowercase)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// The one form of a name that is an identifier; none for a name as people write it.
+pub(super) fn as_identifier(name: &str) -> Option<String> {
+    // Most names are none: the look at the characters is much cheaper than the reading.
+    let may = name.contains([':', '@']) || name.bytes().filter(u8::is_ascii_digit).count() >= 9;
+    may.then(|| identifier(name).ok()).flatten()
+}
+
+/// The addresses, as `bare_address` gives them, below which everything is clearly by the artist of these names.
+pub(super) fn addresses_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Vec<String> {
+    let identifiers = names.into_iter().filter_map(|name| as_identifier(name.as_ref()));
+    identifiers.flat_map(|identifier| own_addresses(&identifier)).collect()
 }
 
 impl Registry {
@@ -58,10 +76,20 @@ pub(super) fn ensure(connection: &Connection, name: &str) -> Result<i64> {
         .prepare_cached("INSERT INTO artists (name) VALUES (?1)")?
         .execute([name.trim()])?;
     let id = connection.last_insert_rowid();
-    connection
-        .prepare_cached("INSERT INTO artist_names (folded, name, artist_id) VALUES (?1, ?2, ?3)")?
-        .execute(params![fold_name(name), name.trim(), id])?;
+    add_name(connection, name, id)?;
     Ok(id)
+}
+
+fn add_name(connection: &Connection, name: &str, artist: i64) -> Result<()> {
+    let kind = if as_identifier(name).is_some() {
+        "identifier"
+    } else {
+        "name"
+    };
+    connection
+        .prepare_cached("INSERT INTO artist_names (folded, name, artist_id, kind) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![fold_name(name), name.trim(), artist, kind])?;
+    Ok(())
 }
 
 pub(super) fn add_aliases(connection: &Connection, name: &str, aliases: &[String]) -> Result<()> {
@@ -76,13 +104,7 @@ pub(super) fn add_aliases(connection: &Connection, name: &str, aliases: &[String
                 move_to("UPDATE location_artists SET artist_id = ?1 WHERE artist_id = ?2")?;
                 connection.execute("DELETE FROM artists WHERE id = ?1", [other])?;
             }
-            None => {
-                let row = params![fold_name(alias), alias.trim(), artist];
-                connection.execute(
-                    "INSERT INTO artist_names (folded, name, artist_id) VALUES (?1, ?2, ?3)",
-                    row,
-                )?;
-            }
+            None => add_name(connection, alias, artist)?,
         }
     }
     Ok(())

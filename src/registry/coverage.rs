@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use super::ledger::{EVENT, event_of};
 use super::reading::Held;
 use super::values::time;
-use super::{Result, StoredEvent, artists, fold_name};
-use crate::consent::{Authentication, EventKind, LedgerEntry, Target};
+use super::{Result, StoredEvent, TrustedKey, artists, fold_name, lists, trust};
+use crate::consent::{EventKind, LedgerEntry, Target, bare_address};
 use crate::digest::Sha256Digest;
 
 /// The form in which addresses are compared where somebody refuses: letter by letter in lower case.
@@ -51,6 +51,10 @@ pub(super) struct Coverage {
     by_artist: HashMap<i64, Vec<usize>>,
     by_address: BTreeMap<String, Vec<usize>>,
     by_collection: HashMap<String, Vec<usize>>,
+    /// Addresses below which everything is clearly by an artist who refused: see `consent::own_addresses`.
+    by_own_address: HashMap<String, Vec<usize>>,
+    by_list: HashMap<Sha256Digest, Vec<usize>>,
+    trusted: Vec<TrustedKey>,
 }
 
 impl Coverage {
@@ -62,6 +66,9 @@ impl Coverage {
             by_artist: HashMap::new(),
             by_address: BTreeMap::new(),
             by_collection: HashMap::new(),
+            by_own_address: HashMap::new(),
+            by_list: HashMap::new(),
+            trusted: trust::keys(connection)?,
         };
         let sql = format!("{EVENT} WHERE target_kind IN ('artist', 'source', 'collection', 'list') ORDER BY seq");
         let mut query = connection.prepare_cached(&sql)?;
@@ -72,10 +79,18 @@ impl Coverage {
             match &stored.event.target {
                 Some(Target::Artist(name)) => {
                     let names = std::iter::once(name).chain(&stored.event.aliases);
+                    let mut known: BTreeSet<_> = names.clone().cloned().collect();
                     for artist in meant(connection, names.map(String::as_str))? {
                         coverage.by_artist.entry(artist).or_default().push(place);
+                        known.extend(artists::names(connection, artist)?);
+                    }
+                    // A page may hold what others made, too: enough for a refusal, not for a grant.
+                    let refusal = stored.event.kind == EventKind::OptOut;
+                    for own in artists::addresses_of(known.iter().filter(|_| refusal)) {
+                        coverage.by_own_address.entry(own).or_default().push(place);
                     }
                 }
+                Some(Target::List(list)) => coverage.by_list.entry(*list).or_default().push(place),
                 Some(Target::Source(prefix)) => {
                     let places = coverage.by_address.entry(fold_address(prefix)).or_default();
                     places.push(place);
@@ -83,7 +98,7 @@ impl Coverage {
                 Some(Target::Collection(name)) => {
                     coverage.by_collection.entry(name.clone()).or_default().push(place);
                 }
-                Some(Target::Image(_) | Target::List(_)) | None => {}
+                Some(Target::Image(_)) | None => {}
             }
             let entry = coverage.entry(connection, stored)?;
             coverage.events.push(entry);
@@ -103,6 +118,12 @@ impl Coverage {
                     places.insert(place);
                 }
             }
+            places.extend(self.beneath(source));
+        }
+        if !self.by_list.is_empty() {
+            for list in lists::naming(connection, image)? {
+                places.extend(self.by_list.get(&list).into_iter().flatten());
+            }
         }
         for collection in &image.collections {
             places.extend(self.by_collection.get(collection).into_iter().flatten());
@@ -116,6 +137,16 @@ impl Coverage {
         }
         covering.sort_by_key(|entry| entry.seq);
         Ok(covering)
+    }
+
+    /// The refusals by artists whose own address this one lies beneath, by whole steps.
+    fn beneath(&self, source: &str) -> Vec<&usize> {
+        if self.by_own_address.is_empty() {
+            return Vec::new();
+        }
+        let address = bare_address(source).unwrap_or_default();
+        let found = lists::steps(&address).filter_map(|step| self.by_own_address.get(step));
+        found.flatten().collect()
     }
 
     /// The events about an address that this one begins with, in lower case.
@@ -148,7 +179,7 @@ impl Coverage {
             hash: stored.hash,
             subject,
             revoked_at: self.revoked.get(&stored.hash).copied(),
-            authentication: Authentication::None,
+            authentication: stored.authentication(None, &self.trusted)?,
             event: stored.event,
         })
     }

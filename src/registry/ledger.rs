@@ -1,25 +1,19 @@
-//! The consent ledger: appended to, read, and verified from its first event on.
+//! The consent ledger: appended to and read. `verify.rs` recomputes it, `exchange.rs` brings in what others recorded.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::values::{json_of, texts, time, word};
-use super::{Registry, RegistryError, Result, artists};
-use crate::consent::{Event, EventKind, Purpose, Scope, Target};
+use super::{Registry, RegistryError, Result, TrustedKey, artists};
+use crate::consent::{Authentication, EVENT_PAYLOAD_TYPE, Event, EventKind, Purpose, Said, Scope, Target};
 use crate::digest::Sha256Digest;
+use crate::keys::{Envelope, PublicKey, SecretKey};
 
 /// The largest document that is kept as evidence, in bytes.
 pub const MAX_EVIDENCE_BYTES: u64 = 16 << 20;
 
 /// The hash that the first event names as the one before.
-const GENESIS: Sha256Digest = Sha256Digest::from_bytes([0; 32]);
-
-/// The triggers without which the ledger could be changed.
-const TRIGGERS: [&str; 3] = [
-    "consent_events_no_update",
-    "consent_events_no_delete",
-    "consent_events_in_order",
-];
+pub(super) const GENESIS: Sha256Digest = Sha256Digest::from_bytes([0; 32]);
 
 /// An event to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +22,7 @@ pub struct NewEvent {
     pub kind: EventKind,
     /// Whom or what it is about; none for a revocation.
     pub target: Option<Target>,
-    /// Other names of the artist it is about.
+    /// Other names of the artist it is about, and identifiers in the form that `consent::identifier` gives.
     pub aliases: Vec<String>,
     /// The purposes it speaks of; empty: all.
     pub purposes: Vec<Purpose>,
@@ -68,6 +62,35 @@ impl NewEvent {
             matters: Vec::new(),
         }
     }
+
+    /// The event, before its evidence is kept.
+    pub(super) fn event(&self, at: Timestamp) -> Event {
+        let mut purposes = if self.purposes.is_empty() {
+            Purpose::ALL.to_vec()
+        } else {
+            self.purposes.clone()
+        };
+        purposes.sort_unstable();
+        purposes.dedup();
+        Event {
+            at,
+            kind: self.kind,
+            target: self.target.clone(),
+            aliases: self.aliases.clone(),
+            purposes,
+            licensee: self.licensee.clone(),
+            until: self.until,
+            evidence: None,
+            note: self.note.clone(),
+            revokes: self.revokes,
+            scope: self.scope,
+            valid_from: self.valid_from,
+            matters: self.matters.clone(),
+            issued: None,
+            imported: false,
+            signer: None,
+        }
+    }
 }
 
 /// An event at its place in the chain.
@@ -83,6 +106,45 @@ pub struct StoredEvent {
     pub hash: Sha256Digest,
     /// The Ed25519 signature of `signer`, 64 bytes.
     pub signature: Option<Vec<u8>>,
+}
+
+impl StoredEvent {
+    /// What it says in an envelope with its signature, for whoever has the public key; none when it is not signed.
+    /// `ended` is the digest of what the event says that it revokes.
+    pub fn envelope(&self, ended: Option<Sha256Digest>) -> Result<Option<Envelope>> {
+        let (Some(key), Some(signature)) = (self.signer(), &self.signature) else {
+            return Ok(None);
+        };
+        let payload = Said::of(&self.event, ended).bytes()?;
+        Ok(Some(Envelope::holding(
+            EVENT_PAYLOAD_TYPE,
+            payload,
+            &key,
+            signature.clone(),
+        )))
+    }
+
+    /// The public key that signs it; none when nothing does, or when what stands there is no key.
+    pub fn signer(&self) -> Option<PublicKey> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(self.event.signer.as_ref()?, &mut bytes).ok()?;
+        PublicKey::from_bytes(&bytes).ok()
+    }
+
+    /// How far its origin is proven; `ended` is the digest of what the event says that it revokes.
+    pub(super) fn authentication(&self, ended: Option<Sha256Digest>, trusted: &[TrustedKey]) -> Result<Authentication> {
+        if self.event.signer.is_none() {
+            return Ok(Authentication::None);
+        }
+        let Some((key, envelope)) = self.signer().zip(self.envelope(ended)?) else {
+            return Ok(Authentication::Invalid);
+        };
+        Ok(match envelope.verify(EVENT_PAYLOAD_TYPE, &key) {
+            Err(_) => Authentication::Invalid,
+            Ok(_) if trusted.iter().any(|known| known.key == key) => Authentication::Trusted,
+            Ok(_) => Authentication::Signed,
+        })
+    }
 }
 
 /// The end of the chain.
@@ -103,100 +165,35 @@ pub struct EventFilter {
     pub after: i64,
 }
 
-/// What recomputing the chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerReport {
-    /// How many events there are.
-    pub events: usize,
-    /// The hash of the last event.
-    pub head: Sha256Digest,
-    /// The first thing that is wrong: the place in the chain, if it has one, and what.
-    pub problem: Option<(Option<i64>, String)>,
-}
-
 impl Registry {
     /// Appends an event. Its time is never before that of the event before, whatever the clock says.
     pub fn append_event(&mut self, new: &NewEvent, at: Timestamp) -> Result<StoredEvent> {
+        self.append_signed(new, None, at)
+    }
+
+    /// Appends an event as [`Registry::append_event`] does, signed with this key.
+    pub fn append_signed(&mut self, new: &NewEvent, key: Option<&SecretKey>, at: Timestamp) -> Result<StoredEvent> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let head = head(&transaction)?;
-        let at = head.at.map_or(at, |last| last.max(at));
         if let Some(target) = new.revokes {
             revocable(&transaction, &target)?;
         }
         if let Some(Target::Artist(name)) = &new.target {
             artists::add_aliases(&transaction, name, &new.aliases)?;
         }
-        let evidence = match &new.evidence {
-            Some((name, bytes)) => Some(keep(&transaction, name, bytes)?),
-            None => None,
-        };
-        let mut purposes = if new.purposes.is_empty() {
-            Purpose::ALL.to_vec()
-        } else {
-            new.purposes.clone()
-        };
-        purposes.sort_unstable();
-        purposes.dedup();
-        let event = Event {
-            at,
-            kind: new.kind,
-            target: new.target.clone(),
-            aliases: new.aliases.clone(),
-            purposes,
-            licensee: new.licensee.clone(),
-            until: new.until,
-            evidence,
-            note: new.note.clone(),
-            revokes: new.revokes,
-            scope: new.scope,
-            valid_from: new.valid_from,
-            matters: new.matters.clone(),
-            issued: None,
-            imported: false,
-            signer: None,
-        };
-        let seq = head.seq + 1;
-        let hash = event.hash(seq, &head.hash)?;
-        let purposes: Vec<_> = event.purposes.iter().map(|purpose| purpose.as_str()).collect();
-        transaction.execute(
-            "INSERT INTO consent_events (seq, at, kind, target_kind, target, aliases, purposes, licensee, until,
-                evidence, note, revokes, previous, hash, scope, valid_from, matters)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-            params![
-                seq,
-                event.at.to_string(),
-                event.kind.as_str(),
-                event.target.as_ref().map(Target::kind),
-                event.target.as_ref().map(Target::value),
-                json_of(&event.aliases),
-                json_of(&purposes),
-                event.licensee,
-                event.until.map(|until| until.to_string()),
-                event.evidence,
-                event.note,
-                event.revokes,
-                head.hash,
-                hash,
-                event.scope.map(Scope::as_str),
-                event.valid_from.map(|from| from.to_string()),
-                json_of(&event.matters),
-            ],
-        )?;
+        let mut event = new.event(at);
+        if let Some((name, bytes)) = &new.evidence {
+            event.evidence = Some(keep(&transaction, name, bytes)?);
+        }
+        let stored = append(&transaction, event, key)?;
         transaction.commit()?;
-        Ok(StoredEvent {
-            seq,
-            event,
-            previous: head.hash,
-            hash,
-            signature: None,
-        })
+        Ok(stored)
     }
 
     /// The events in their order.
     pub fn events(&self, filter: EventFilter) -> Result<Vec<StoredEvent>> {
-        events(&self.connection, filter.after)?
+        events(&self.connection, filter.after, -1)?
             .into_iter()
             .map(|(_, event)| event)
             .collect()
@@ -229,110 +226,92 @@ impl Registry {
             .query_row(sql, [sha256], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?)
     }
+}
 
-    /// Recomputes the whole chain and reports the first thing that is wrong.
-    pub fn verify_ledger(&self) -> Result<LedgerReport> {
-        let mut report = LedgerReport {
-            events: 0,
-            head: GENESIS,
-            problem: None,
-        };
-        for (place, event) in events(&self.connection, 0)? {
-            report.events += 1;
-            let problem = match event {
-                Err(error) => Some(error.to_string()),
-                Ok(event) => {
-                    let expected = i64::try_from(report.events).unwrap_or(i64::MAX);
-                    let problem = check(&event, expected, &report.head)?;
-                    report.head = event.hash;
-                    problem
-                }
-            };
-            if let Some(problem) = problem {
-                report.problem.get_or_insert((Some(place), problem));
-            }
-        }
-        if report.problem.is_none() {
-            report.problem = self.around_the_chain(report.events)?;
-        }
-        Ok(report)
+/// Appends an event that is whole but for its time, which is never before the last one's, and its signature.
+pub(super) fn append(connection: &Connection, mut event: Event, key: Option<&SecretKey>) -> Result<StoredEvent> {
+    let head = head(connection)?;
+    event.at = head.at.map_or(event.at, |last| last.max(event.at));
+    let mut signature = None;
+    if let Some(key) = key {
+        event.signer = Some(hex::encode(key.public().as_bytes()));
+        let ended = event.revokes.map(|hash| said(connection, &hash)).transpose()?;
+        let envelope = Envelope::sign(EVENT_PAYLOAD_TYPE, Said::of(&event, ended).bytes()?, key);
+        signature = envelope.signatures.into_iter().next().map(|one| one.sig);
     }
+    insert(connection, head, event, signature)
+}
 
-    /// What the chain itself cannot show: a cut end, lost triggers, changed documents.
-    fn around_the_chain(&self, events: usize) -> Result<Option<(Option<i64>, String)>> {
-        let written: i64 = self
-            .connection
-            .query_row(
-                "SELECT seq FROM sqlite_sequence WHERE name = 'consent_events'",
-                [],
-                |row| row.get(0),
-            )
-            .optional()?
-            .unwrap_or(0);
-        let events = i64::try_from(events).unwrap_or(i64::MAX);
-        if written != events {
-            let text = format!("{written} events were written, {events} are there: the end was cut off");
-            return Ok(Some((Some(events + 1), text)));
-        }
-        for trigger in TRIGGERS {
-            let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name = ?1";
-            if self.connection.query_row(sql, [trigger], |row| row.get::<_, i64>(0))? != 1 {
-                return Ok(Some((
-                    None,
-                    format!("the trigger `{trigger}`, which refuses changes, is gone"),
-                )));
-            }
-        }
-        let mut heads = self.connection.prepare(
-            "SELECT name, ledger_seq FROM snapshots LEFT JOIN consent_events ON seq = ledger_seq
-             WHERE ledger_seq > 0 AND hash IS NOT ledger_head ORDER BY snapshots.id",
-        )?;
-        let mut rows = heads.query([])?;
-        if let Some(row) = rows.next()? {
-            let (name, seq): (String, i64) = (row.get(0)?, row.get(1)?);
-            return Ok(Some((
-                Some(seq),
-                format!("the snapshot `{name}` was made when event {seq} had another hash"),
-            )));
-        }
-        let sql = "SELECT DISTINCT seq, bytes, consent_events.evidence FROM consent_events
-                   LEFT JOIN evidence ON sha256 = consent_events.evidence WHERE consent_events.evidence IS NOT NULL";
-        let mut documents = self.connection.prepare(sql)?;
-        let mut rows = documents.query([])?;
-        while let Some(row) = rows.next()? {
-            let (bytes, digest): (Option<Vec<u8>>, Sha256Digest) = (row.get(1)?, row.get(2)?);
-            if bytes.is_none_or(|bytes| Sha256Digest::of_bytes(&bytes) != digest) {
-                return Ok(Some((Some(row.get(0)?), "its evidence is gone or changed".to_string())));
-            }
-        }
-        Ok(None)
+/// Writes an event behind the last one.
+pub(super) fn insert(
+    connection: &Connection,
+    head: LedgerHead,
+    event: Event,
+    signature: Option<Vec<u8>>,
+) -> Result<StoredEvent> {
+    let stored = StoredEvent {
+        seq: head.seq + 1,
+        previous: head.hash,
+        hash: event.hash(head.seq + 1, &head.hash)?,
+        event,
+        signature,
+    };
+    let event = &stored.event;
+    let purposes: Vec<_> = event.purposes.iter().map(|purpose| purpose.as_str()).collect();
+    let signer = event.signer.as_ref().map(hex::decode).transpose();
+    let signer = signer.map_err(|_| RegistryError::Damaged {
+        expected: "a key as hexadecimal characters",
+        found: event.signer.clone().unwrap_or_default(),
+    })?;
+    connection
+        .prepare_cached(
+            "INSERT INTO consent_events (seq, at, kind, target_kind, target, aliases, purposes, licensee, until,
+                evidence, note, revokes, previous, hash, scope, valid_from, matters, issued, imported, signer, signature)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+        )?
+        .execute(params![
+            stored.seq,
+            event.at.to_string(),
+            event.kind.as_str(),
+            event.target.as_ref().map(Target::kind),
+            event.target.as_ref().map(Target::value),
+            json_of(&event.aliases),
+            json_of(&purposes),
+            event.licensee,
+            event.until.map(|until| until.to_string()),
+            event.evidence,
+            event.note,
+            event.revokes,
+            stored.previous,
+            stored.hash,
+            event.scope.map(Scope::as_str),
+            event.valid_from.map(|from| from.to_string()),
+            json_of(&event.matters),
+            event.issued.map(|issued| issued.to_string()),
+            event.imported,
+            signer,
+            stored.signature,
+        ])?;
+    Ok(stored)
+}
+
+/// The digest of what the event with this hash says.
+fn said(connection: &Connection, hash: &Sha256Digest) -> Result<Sha256Digest> {
+    let sql = "SELECT seq FROM consent_events WHERE hash = ?1";
+    let seq: Option<i64> = connection.query_row(sql, [hash], |row| row.get(0)).optional()?;
+    let found = match seq {
+        Some(seq) => events(connection, seq - 1, 1)?.pop(),
+        None => None,
+    };
+    match found {
+        Some((_, event)) => Ok(Said::of(&event?.event, None).digest()?),
+        None => Err(RegistryError::NoSuchEvent {
+            found: hash.to_string(),
+        }),
     }
 }
 
-fn check(event: &StoredEvent, place: i64, head: &Sha256Digest) -> Result<Option<String>> {
-    if event.seq != place {
-        return Ok(Some(format!(
-            "expected event {place}, got {}: an event was deleted",
-            event.seq
-        )));
-    }
-    if event.previous != *head {
-        let (expected, found) = (head.short(), event.previous.short());
-        return Ok(Some(format!(
-            "expected it to follow {expected}, got {found}: the chain is broken"
-        )));
-    }
-    let hash = event.event.hash(event.seq, &event.previous)?;
-    Ok((hash != event.hash).then(|| {
-        format!(
-            "expected the hash {}, got {}: the event was changed",
-            hash.short(),
-            event.hash.short()
-        )
-    }))
-}
-
-fn head(connection: &Connection) -> Result<LedgerHead> {
+pub(super) fn head(connection: &Connection) -> Result<LedgerHead> {
     let sql = "SELECT seq, hash, at FROM consent_events ORDER BY seq DESC LIMIT 1";
     let last: Option<(i64, Sha256Digest, String)> = connection
         .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -352,7 +331,7 @@ fn head(connection: &Connection) -> Result<LedgerHead> {
 }
 
 /// Fails unless the event is an opt-out or a grant that has not been ended.
-fn revocable(connection: &Connection, hash: &Sha256Digest) -> Result<()> {
+pub(super) fn revocable(connection: &Connection, hash: &Sha256Digest) -> Result<()> {
     let sql = "SELECT seq, kind, (SELECT min(seq) FROM consent_events AS later WHERE later.revokes = ?1)
                FROM consent_events WHERE hash = ?1";
     let found: Option<(i64, String, Option<i64>)> = connection
@@ -375,7 +354,7 @@ fn revocable(connection: &Connection, hash: &Sha256Digest) -> Result<()> {
 }
 
 /// Keeps a document; returns its digest.
-fn keep(connection: &Connection, name: &str, bytes: &[u8]) -> Result<Sha256Digest> {
+pub(super) fn keep(connection: &Connection, name: &str, bytes: &[u8]) -> Result<Sha256Digest> {
     let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if found > MAX_EVIDENCE_BYTES {
         let name = name.to_string();
@@ -391,10 +370,10 @@ fn keep(connection: &Connection, name: &str, bytes: &[u8]) -> Result<Sha256Diges
     Ok(digest)
 }
 
-/// Every event after a place, each with its place even when the row cannot be read.
-fn events(connection: &Connection, after: i64) -> Result<Vec<(i64, Result<StoredEvent>)>> {
-    let mut query = connection.prepare_cached(&format!("{EVENT} WHERE seq > ?1 ORDER BY seq"))?;
-    let rows = query.query_map([after], |row| Ok((row.get(0)?, event_of(row))))?;
+/// The events after a place, at most so many (all: -1), each with its place even when the row cannot be read.
+pub(super) fn events(connection: &Connection, after: i64, most: i64) -> Result<Vec<(i64, Result<StoredEvent>)>> {
+    let mut query = connection.prepare_cached(&format!("{EVENT} WHERE seq > ?1 ORDER BY seq LIMIT ?2"))?;
+    let rows = query.query_map([after, most], |row| Ok((row.get(0)?, event_of(row))))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -5,6 +5,7 @@
 //! ledger and the snapshots are append-only, and SQLite itself refuses to change them.
 
 mod adapters;
+mod alike;
 mod artists;
 mod coverage;
 mod error;
@@ -13,14 +14,18 @@ mod facts;
 mod health;
 mod images;
 mod ledger;
+#[cfg(test)]
+mod ledger_tests;
+mod lists;
 mod locations;
-mod near;
 mod reach;
 mod reading;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod values;
+mod verify;
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,12 +37,14 @@ pub use artists::{Artist, fold_name};
 pub use error::RegistryError;
 pub use evidence::{Known, Reader};
 pub use images::{AddOutcome, NewImage, NewLocation};
-pub use ledger::{EventFilter, LedgerHead, LedgerReport, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
+pub use ledger::{EventFilter, LedgerHead, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
+pub use lists::{EntryKind, ListEntry, ListImport, ListReport};
 pub use locations::{KnownLocation, Location};
-pub use near::NearPair;
 pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
+pub use trust::TrustedKey;
+pub use verify::{LedgerReport, SaidDigests};
 
 /// What an error of this room carries besides a value.
 pub type Result<T> = std::result::Result<T, RegistryError>;
@@ -52,7 +59,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_snapshots_runs.sql"),
     include_str!("migrations/0004_snapshot_selection.sql"),
     include_str!("migrations/0005_consent_in_full.sql"),
-    include_str!("migrations/0006_near.sql"),
     include_str!("migrations/0007_classes.sql"),
 ];
 

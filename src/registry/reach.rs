@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::alike::Likeness;
 use super::coverage::{fold_address, meant};
-use super::{Registry, Result, near};
+use super::{Registry, Result, artists, lists};
 use crate::consent::Target;
 use crate::digest::Sha256Digest;
 
@@ -27,7 +28,6 @@ pub struct Reach {
 impl Registry {
     /// What an opt-out of this target reaches: images, their near-duplicates, and what was made of them.
     pub fn reach(&self, target: &Target) -> Result<Reach> {
-        self.pair(|_| {})?;
         let connection = &self.connection;
         let mut direct = BTreeSet::new();
         for id in covered(connection, target)? {
@@ -37,9 +37,10 @@ impl Registry {
             direct.insert((digest, id));
         }
         let mut reach = Reach::default();
+        let likeness = Likeness::default();
         for (shown, id) in &direct {
             reach.images.push(*shown);
-            for alike in near::alike(connection, *id)? {
+            for alike in likeness.of(connection, *id)? {
                 let copy = (alike.image, *shown, alike.distance);
                 match (direct.contains(&(alike.image, alike.id)), alike.doubtful) {
                     (true, _) => {}
@@ -91,11 +92,14 @@ fn covered(connection: &Connection, target: &Target) -> Result<BTreeSet<i64>> {
         Target::Artist(name) => {
             let sql = "SELECT image_id FROM location_artists WHERE artist_id = ?1";
             let mut query = connection.prepare_cached(sql)?;
+            let mut known = vec![name.clone()];
             for artist in meant(connection, std::iter::once(name.as_str()))? {
+                known.extend(artists::names(connection, artist)?);
                 for image in query.query_map([artist], |row| row.get(0))? {
                     found.insert(image?);
                 }
             }
+            found.extend(lists::beneath(connection, &artists::addresses_of(known))?);
         }
         Target::Source(prefix) => {
             let prefix = fold_address(prefix);
@@ -111,7 +115,14 @@ fn covered(connection: &Connection, target: &Target) -> Result<BTreeSet<i64>> {
                 found.insert(image?);
             }
         }
-        Target::List(_) => {}
+        Target::List(list) => {
+            let covering = lists::covering(connection)?.into_iter();
+            found.extend(
+                covering
+                    .filter(|(_, lists)| lists.contains(list))
+                    .map(|(image, _)| image),
+            );
+        }
     }
     Ok(found)
 }

@@ -7,15 +7,15 @@ use crate::consent::{Authentication, EventKind, Purpose, State, Target};
 use crate::digest::{PixelDigest, Sha256Digest};
 use crate::signals::{Claim, SignalSource};
 
-fn time(day: i64) -> Timestamp {
+pub(super) fn time(day: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + day * 86_400).unwrap()
 }
 
-fn digest(name: &str) -> Sha256Digest {
+pub(super) fn digest(name: &str) -> Sha256Digest {
     Sha256Digest::of_bytes(name.as_bytes())
 }
 
-fn image(name: &str, path: &str, artist: &str) -> NewImage {
+pub(super) fn image(name: &str, path: &str, artist: &str) -> NewImage {
     NewImage {
         sha256: digest(name),
         pixels: PixelDigest::from_bytes(*digest(name).as_bytes()),
@@ -52,7 +52,7 @@ fn claim(state: State) -> Claim {
     }
 }
 
-fn opt_out(target: Target) -> NewEvent {
+pub(super) fn opt_out(target: Target) -> NewEvent {
     NewEvent::new(EventKind::OptOut, Some(target))
 }
 
@@ -292,7 +292,7 @@ fn a_registry_of_before_gets_facts_and_addresses() {
     connection
         .execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {before};
-             INSERT INTO images VALUES (1, randomblob(32), zeroblob(32), 2, 3, 'png', 9, '2026-01-01T00:00:00Z');
+             INSERT INTO images VALUES (1, randomblob(32), zeroblob(32), 2, 3, 'png', 9, NULL, '2026-01-01T00:00:00Z');
              INSERT INTO locations (image_id, path, source, title, caption, ai_generated, needs_review, size, modified,
                 context, seen_at) VALUES (1, {place});
              INSERT INTO artists VALUES (1, 'Mira');

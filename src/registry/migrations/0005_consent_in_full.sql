@@ -77,3 +77,10 @@ BEGIN SELECT raise(ABORT, 'an opt-out list is kept as it was given'); END;
 ALTER TABLE locations ADD COLUMN collection TEXT;
 -- What a name is: a name as people write it, or an identifier (an address, an ORCID, an account), which no caption holds.
 ALTER TABLE artist_names ADD COLUMN kind TEXT NOT NULL DEFAULT 'name' CHECK (kind IN ('name', 'identifier'));
+
+-- The user's trust list: Ed25519 public keys.
+CREATE TABLE trusted_keys (
+    key      BLOB PRIMARY KEY CHECK (length(key) = 32),
+    name     TEXT,
+    added_at TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,164 @@
+//! `assent key`: keys that sign what is said, and the list of keys that are trusted.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use super::{Context, Exit, HintExt, Style, Table};
+use crate::digest::write_atomic;
+use crate::keys::{KeyError, PublicKey, SecretKey};
+
+/// Options of `assent key`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Make a private key, in a new file that only you may read
+    New {
+        /// The file; keep it to yourself, and keep a copy
+        file: PathBuf,
+        /// Write the public key to this file, which is for everybody
+        #[arg(long, value_name = "FILE")]
+        public: Option<PathBuf>,
+    },
+    /// Show the public half of a private key, or a public key
+    Show {
+        /// The file
+        file: PathBuf,
+    },
+    /// Trust what a key signs: policies may ask for it
+    Trust {
+        /// The public key
+        public: PathBuf,
+        /// Whose it is
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Trust a key no longer; what it signed stays signed
+    Distrust {
+        /// The public key
+        public: PathBuf,
+    },
+    /// List the trusted keys
+    List,
+}
+
+/// The key that signs what a command records.
+#[derive(Debug, clap::Args)]
+pub(super) struct KeyArgs {
+    /// Sign it with this private key, as `assent key new` makes them
+    #[arg(long, value_name = "FILE", env = "ASSENT_KEY")]
+    key: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// The key, when one is configured.
+    pub(super) fn read(&self, context: &Context) -> Result<Option<SecretKey>> {
+        let Some(path) = &self.key else { return Ok(None) };
+        let (key, exposed) = SecretKey::read(path).hint("`assent key new FILE` makes one")?;
+        if exposed {
+            context.warn(format_args!(
+                "others may read the private key `{0}`: run `chmod 600 {0}`",
+                path.display()
+            ));
+        }
+        Ok(Some(key))
+    }
+}
+
+/// Does what is asked.
+pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    match args.action {
+        Action::New { file, public } => {
+            let mut random = [0; 32];
+            getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+            let key = SecretKey::from_random(&random);
+            key.write_new(&file).hint("name a new file")?;
+            if let Some(path) = public {
+                let pem = key.public().to_pem()?;
+                write_atomic(&path, pem.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+            }
+            context.message(format_args!("wrote the private key to `{}`", file.display()));
+            show(context, &key.public())?;
+        }
+        Action::Show { file } => {
+            let key = match PublicKey::read(&file) {
+                Ok(key) => key,
+                Err(KeyError::NotAKey { .. }) => {
+                    let key = KeyArgs {
+                        key: Some(file.clone()),
+                    }
+                    .read(context)?;
+                    key.with_context(|| format!("`{}` holds no key", file.display()))?
+                        .public()
+                }
+                Err(error) => return Err(error.into()),
+            };
+            show(context, &key)?;
+        }
+        Action::Trust { public, name } => {
+            let key = public_key(&public)?;
+            let mut registry = context.open_or_create_registry()?;
+            registry.trust_key(&key, name.as_deref(), context.now)?;
+            if context.json {
+                context.json_line(&json!({"keyid": key.id(), "name": name}))?;
+            } else {
+                let whose = name.map(|name| format!(" of {name}")).unwrap_or_default();
+                context.line(format_args!("the key {}{whose} is trusted", key.id().short()))?;
+            }
+        }
+        Action::Distrust { public } => {
+            let key = public_key(&public)?;
+            if !context.open_registry()?.distrust_key(&key)? {
+                return Err(anyhow::anyhow!("the key {} is not on the trust list", key.id().short()))
+                    .hint("`assent key list` lists them");
+            }
+            context.line(format_args!("the key {} is trusted no longer", key.id().short()))?;
+        }
+        Action::List => list(context)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads a public key; a private one is named as what it is.
+pub(super) fn public_key(path: &std::path::Path) -> Result<PublicKey> {
+    PublicKey::read(path).hint("`assent key show PRIVATE.key` prints the public half of a key")
+}
+
+fn show(context: &Context, key: &PublicKey) -> Result<()> {
+    let pem = key.to_pem()?;
+    if context.json {
+        let raw = hex::encode(key.as_bytes());
+        return context.json_line(&json!({"keyid": key.id(), "public": raw, "pem": pem}));
+    }
+    context.message(format_args!("key {}", context.paint_err(Style::Strong, key.id())));
+    context.line(pem.trim_end())
+}
+
+fn list(context: &Context) -> Result<()> {
+    let keys = context.open_registry()?.trusted_keys()?;
+    let mut table = Table::new(context, ["key", "name", "trusted since"]);
+    for trusted in &keys {
+        let (id, name) = (trusted.key.id(), trusted.name.clone());
+        if context.json {
+            let raw = hex::encode(trusted.key.as_bytes());
+            context.json_line(&json!({"keyid": id, "public": raw, "name": name, "added_at": trusted.added_at}))?;
+        } else {
+            table.row([
+                id.short(),
+                name.unwrap_or_else(|| "-".into()),
+                trusted.added_at.to_string(),
+            ]);
+        }
+    }
+    if !context.json && !keys.is_empty() {
+        context.line(table)?;
+    }
+    context.message(format_args!("{} trusted keys", keys.len()));
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Signed events, identifiers and lists: what was signed stays signed, and what names a picture reaches it.
+use jiff::Timestamp;
+
+use super::tests::{digest, image, opt_out, time};
+use super::*;
+use crate::consent::{Authentication, EventKind, State, Target};
+use crate::digest::Sha256Digest;
+use crate::keys::SecretKey;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_random(&[seed; 32])
+}
+
+fn artist(name: &str) -> Target {
+    Target::Artist(name.into())
+}
+
+fn covered(registry: &Registry, name: &str) -> bool {
+    !registry.evidence(&digest(name)).unwrap().ledger.is_empty()
+}
+
+fn list(registry: &mut Registry, entries: &[(EntryKind, &str)]) -> ListReport {
+    let mut import = registry.begin_list().unwrap();
+    for (kind, text) in entries {
+        import.add(&ListEntry::new(*kind, text).unwrap()).unwrap();
+    }
+    let new = NewEvent::new(EventKind::OptOut, None);
+    import
+        .finish(&new, Some(digest("file")), None, time(3))
+        .unwrap()
+        .unwrap()
+}
+
+#[test]
+fn a_signature_is_kept_checked_and_missed_when_changed() {
+    let mut registry = Registry::in_memory().unwrap();
+    let said = registry.append_event(&opt_out(artist("a")), time(0)).unwrap();
+    let signed = registry
+        .append_signed(&opt_out(artist("b")), Some(&key(1)), time(1))
+        .unwrap();
+    let end = NewEvent {
+        revokes: Some(signed.hash),
+        ..NewEvent::new(EventKind::Revoke, None)
+    };
+    registry.append_signed(&end, Some(&key(2)), time(2)).unwrap();
+    registry.trust_key(&key(2).public(), Some("Mira"), time(0)).unwrap();
+    let events = registry.events(EventFilter::default()).unwrap();
+    let expected = [Authentication::None, Authentication::Signed, Authentication::Trusted];
+    assert_eq!(registry.authentications(&events).unwrap(), expected);
+    assert_eq!(events[0], said);
+    let report = registry.verify_ledger().unwrap();
+    assert_eq!((report.problem, report.signed, report.events), (None, 2, 3));
+    assert!(registry.distrust_key(&key(2).public()).unwrap());
+    assert_eq!(registry.authentications(&events).unwrap()[2], Authentication::Signed);
+    // The chain covers the signer, and the signature is looked at anew.
+    let drop = "DROP TRIGGER consent_events_no_update";
+    for (sql, place) in [
+        ("UPDATE consent_events SET signature = zeroblob(64) WHERE seq = 2", 2),
+        ("UPDATE consent_events SET signer = zeroblob(32) WHERE seq = 3", 3),
+        (
+            "UPDATE consent_events SET signer = NULL, signature = NULL WHERE seq = 2",
+            2,
+        ),
+    ] {
+        let batch = format!("BEGIN; {drop}; {sql};");
+        registry.connection.execute_batch(&batch).unwrap();
+        let problem = registry.verify_ledger().unwrap().problem;
+        assert_eq!(problem.map(|(seq, _)| seq), Some(Some(place)), "{sql}");
+        registry.connection.execute_batch("ROLLBACK").unwrap();
+    }
+}
+
+#[test]
+fn an_identifier_reaches_creators_and_the_artists_own_pages() {
+    let mut registry = Registry::in_memory().unwrap();
+    let mut images = [
+        image("by-orcid", "/1.png", "https://orcid.org/0000-0002-1825-0097"),
+        image("on-page", "/2.png", "Uploader"),
+        image("beside-page", "/3.png", "Uploader"),
+        image("other", "/4.png", "Other"),
+    ];
+    images[1].location.source = Some("https://www.deviantart.com/Mira-L/art/1".into());
+    images[2].location.source = Some("https://www.deviantart.com/mira-lund/art/1".into());
+    registry.add_images(&images, time(0)).unwrap();
+    let event = NewEvent {
+        aliases: vec!["orcid:0000-0002-1825-0097".into(), "deviantart:mira-l".into()],
+        ..opt_out(artist("Mira Lund"))
+    };
+    registry.append_event(&event, time(1)).unwrap();
+    assert!(covered(&registry, "by-orcid") && covered(&registry, "on-page"));
+    assert!(!covered(&registry, "beside-page") && !covered(&registry, "other"));
+    assert_eq!(registry.reach(&artist("mira lund")).unwrap().images.len(), 2);
+    let kinds: Vec<(String, String)> = registry
+        .connection
+        .prepare("SELECT folded, kind FROM artist_names ORDER BY folded")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    let identifiers: Vec<_> = kinds.iter().filter(|(_, kind)| kind == "identifier").collect();
+    assert_eq!(identifiers.len(), 2, "{kinds:?}");
+    // A grant reaches by name alone: a page may hold what others made.
+    let mut registry = Registry::in_memory().unwrap();
+    registry.add_images(&images, time(0)).unwrap();
+    let grant = NewEvent {
+        kind: EventKind::Grant,
+        ..event
+    };
+    registry.append_event(&grant, time(1)).unwrap();
+    assert!(covered(&registry, "by-orcid") && !covered(&registry, "on-page"));
+}
+
+#[test]
+fn a_list_reaches_by_address_digest_and_name_and_is_brought_in_once() {
+    let mut registry = Registry::in_memory().unwrap();
+    let names = ["a", "b", "c", "d", "e"];
+    let images: Vec<_> = names
+        .iter()
+        .map(|name| image(name, &format!("/{name}/x.png"), &format!("Artist {name}")))
+        .collect();
+    registry.add_images(&images, time(0)).unwrap();
+    registry.add_aliases("Artist c", &["Cee".into()]).unwrap();
+    let pixels = digest("d").to_string();
+    let report = list(
+        &mut registry,
+        &[
+            (EntryKind::Source, "http://www.a.example/A/"),
+            (EntryKind::Source, "https://a.example/b/x.pn"),
+            (EntryKind::Artist, "CEE"),
+            (EntryKind::Artist, "cee "),
+            (EntryKind::Sha256, &pixels),
+            (EntryKind::Perceptual, &"0f".repeat(32)),
+        ],
+    );
+    assert!(!report.known);
+    assert_eq!(report.entries.values().sum::<u64>(), 5);
+    let found: Vec<bool> = names.iter().map(|name| covered(&registry, name)).collect();
+    assert_eq!(found, [true, false, true, true, false]);
+    let target = Target::List(report.list);
+    assert_eq!(registry.reach(&target).unwrap().images.len(), 3);
+    assert_eq!(
+        registry.list_entries(EntryKind::Perceptual).unwrap(),
+        [("0f".repeat(32), report.list)]
+    );
+    let again = list(
+        &mut registry,
+        &[
+            (EntryKind::Sha256, &pixels.to_uppercase()),
+            (EntryKind::Perceptual, &"0F".repeat(32)),
+            (EntryKind::Artist, "Cee"),
+            (EntryKind::Source, "https://a.example/a"),
+            (EntryKind::Source, "https://a.example/b/x.pn"),
+        ],
+    );
+    assert!(
+        again.known,
+        "the same entries in another order and case are the same list"
+    );
+    assert_eq!(again.stored, report.stored);
+    assert_eq!(registry.verify_ledger().unwrap().problem, None);
+    assert!(registry.connection.execute("DELETE FROM list_entries", []).is_err());
+    // Withdrawn, it reaches nothing; brought in again, it is said again.
+    let end = NewEvent {
+        revokes: Some(report.stored.hash),
+        ..NewEvent::new(EventKind::Revoke, None)
+    };
+    registry.append_event(&end, time(4)).unwrap();
+    let evidence = registry.evidence(&digest("a")).unwrap();
+    let state = crate::consent::state(&evidence, crate::consent::Purpose::AiTraining, time(5));
+    assert_ne!(state, State::Denied);
+    // An entry that is taken out of the registry's file shows.
+    for sql in [
+        "DELETE FROM list_entries WHERE kind = 'artist'",
+        "DELETE FROM list_entries",
+        "UPDATE list_entries SET value = value || 'x' WHERE kind = 'source'",
+    ] {
+        let batch = format!("BEGIN; DROP TRIGGER list_entries_no_delete; DROP TRIGGER list_entries_no_update; {sql};");
+        registry.connection.execute_batch(&batch).unwrap();
+        let triggers = "CREATE TRIGGER list_entries_no_delete BEFORE DELETE ON list_entries BEGIN SELECT 1; END;
+                        CREATE TRIGGER list_entries_no_update BEFORE UPDATE ON list_entries BEGIN SELECT 1; END;";
+        registry.connection.execute_batch(triggers).unwrap();
+        let (_, problem) = registry.verify_ledger().unwrap().problem.unwrap();
+        assert!(problem.contains(&report.list.short()), "{problem}");
+        registry.connection.execute_batch("ROLLBACK").unwrap();
+    }
+}
+
+#[test]
+fn a_list_that_is_dropped_halfway_leaves_nothing() {
+    let mut registry = Registry::in_memory().unwrap();
+    let mut import = registry.begin_list().unwrap();
+    import.add(&ListEntry::new(EntryKind::Artist, "a").unwrap()).unwrap();
+    drop(import);
+    let import = registry.begin_list().unwrap();
+    let new = NewEvent::new(EventKind::OptOut, None);
+    assert_eq!(import.finish(&new, None, None, Timestamp::UNIX_EPOCH).unwrap(), None);
+    assert_eq!(registry.ledger_head().unwrap().seq, 0);
+    assert!(registry.list_entries(EntryKind::Artist).unwrap().is_empty());
+    assert!(!registry.has_list(&Sha256Digest::of_bytes(b"")).unwrap());
+}
