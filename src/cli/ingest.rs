@@ -117,6 +117,8 @@ fn options(args: &Args) -> Result<Options> {
         },
         memory: args.memory.saturating_mul(1 << 20),
         jobs: args.jobs.unwrap_or(defaults.jobs),
+        // What lies loose in a home or among temporary files is no site of its own.
+        boundaries: std::env::home_dir().into_iter().chain([std::env::temp_dir()]).collect(),
     })
 }
 

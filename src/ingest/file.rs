@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::budget::Budget;
-use super::sidecars::Sidecars;
+use super::folders::{Folder, Folders};
+use super::sidecars::{Contents, Sidecars};
 use super::{Entry, Options, Outcome};
 use crate::digest::{PixelDigest, Sha256Digest};
 use crate::fingerprint::Sketch;
 use crate::pixels::{self, Decoded, PixelsError};
 use crate::registry::{KnownLocation, NewImage, NewLocation};
-use crate::signals::{self, Sources};
+use crate::signals::site::{self, Page, Place};
+use crate::signals::{self, Metadata as Found, Sources};
 
 /// Reads one file, unless it is known and unchanged.
 pub(super) fn read(
@@ -21,18 +23,20 @@ pub(super) fn read(
     known: &HashMap<PathBuf, KnownLocation>,
     options: &Options,
     budget: &Budget,
+    folders: &Folders,
 ) -> Outcome {
     let Some(metadata) = &entry.metadata else {
         return Outcome::Refused("not a regular file".to_string());
     };
     let (size, modified, inode) = stamp(metadata);
-    let sidecars = Sidecars::of(absolute, inode, options);
+    let folder = folders.of(absolute);
+    let sidecars = Sidecars::of(absolute, inode, options, &folder);
     if let Some(known) = known.get(absolute)
         && (known.size, known.modified, known.context) == (size, modified, sidecars.context)
     {
         return Outcome::Known(known.sha256);
     }
-    let image = image(entry, absolute, options, budget, &sidecars, metadata);
+    let image = image(entry, absolute, options, budget, (&folder, &sidecars), metadata);
     image.map_or_else(
         |error| Outcome::Refused(error.to_string()),
         |image| Outcome::Read(Box::new(image)),
@@ -44,7 +48,7 @@ fn image(
     absolute: &Path,
     options: &Options,
     budget: &Budget,
-    sidecars: &Sidecars,
+    (folder, sidecars): (&Folder, &Sidecars),
     metadata: &Metadata,
 ) -> Result<NewImage, PixelsError> {
     let (size, modified, _) = stamp(metadata);
@@ -67,13 +71,14 @@ fn image(
 
     let sha256 = Sha256Digest::of_bytes(&bytes);
     let contents = sidecars.read();
-    let found = signals::read(&Sources {
+    let mut found = signals::read(&Sources {
         picture: &bytes,
         digest: sha256,
         reuse: contents.reuse.as_deref(),
         xmp: contents.xmp.as_deref(),
         caption: contents.caption.as_deref(),
     });
+    read_site(folder, absolute, &contents, &mut found);
     let mut artists: Vec<String> = options.artist.iter().cloned().collect();
     artists.extend(
         found
@@ -112,6 +117,23 @@ fn image(
             context: sidecars.context,
         },
     })
+}
+
+/// Adds what the copy of the site around the picture says about it.
+fn read_site(folder: &Folder, path: &Path, contents: &Contents, found: &mut Found) {
+    let (site, problems) = folder.site();
+    found.needs_review.extend_from_slice(problems);
+    let (pages, problems) = folder.parsed_pages();
+    found.needs_review.extend(problems.into_iter().cloned());
+    let own_page = contents.page.as_ref().map(|bytes| Page::parse(bytes, b""));
+    let place = Place {
+        site,
+        path: &folder.path_in_site(path.file_name().unwrap_or_default()),
+        headers: contents.headers.as_deref(),
+        own_page: own_page.as_ref(),
+        pages: &pages,
+    };
+    site::read(&place, found);
 }
 
 /// The digest of the pixels and the fingerprint, in one pass.

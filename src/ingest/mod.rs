@@ -7,6 +7,7 @@
 
 mod budget;
 mod file;
+mod folders;
 mod sidecars;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::digest::Sha256Digest;
 use crate::pixels::Limits;
 use crate::registry::{AddOutcome, NewImage, Registry, RegistryError};
 use budget::Budget;
+use folders::Folders;
 pub use walk::{Entry, walk};
 
 /// Images a transaction: few enough that little is lost, many enough that the disk is not what takes the time.
@@ -49,6 +51,8 @@ pub struct Options {
     pub memory: u64,
     /// Workers; 0 for one a core.
     pub jobs: usize,
+    /// Absolute paths of folders in which, and above which, no site and no licence file is looked for.
+    pub boundaries: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -61,6 +65,7 @@ impl Default for Options {
             limits: Limits::default(),
             memory: 2 << 30,
             jobs: 0,
+            boundaries: Vec::new(),
         }
     }
 }
@@ -162,6 +167,7 @@ pub fn ingest(
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build()?;
     let budget = Budget::new(options.memory);
+    let folders = Folders::new(&options.boundaries);
     let stopped = AtomicBool::new(false);
     // Bounded, so that workers cannot run far ahead of the disk.
     let (sender, receiver) = mpsc::sync_channel(4 * BATCH);
@@ -173,7 +179,7 @@ pub fn ingest(
         summary: Summary::default(),
     };
     std::thread::scope(|scope| {
-        let (work, known, budget, pool, stopped) = (&work, &known, &budget, &pool, &stopped);
+        let (work, known, budget, folders, pool, stopped) = (&work, &known, &budget, &folders, &pool, &stopped);
         let workers = scope.spawn(move || {
             let read = |(index, (entry, absolute)): (usize, &(Entry, PathBuf))| {
                 if stopped.load(Ordering::Relaxed) {
@@ -181,8 +187,10 @@ pub fn ingest(
                 }
                 let outcome = match &entry.problem {
                     Some(problem) => Outcome::Refused(problem.clone()),
-                    None => catch_unwind(AssertUnwindSafe(|| file::read(entry, absolute, known, options, budget)))
-                        .unwrap_or_else(|_| Outcome::Refused("the decoder broke down over it".to_string())),
+                    None => catch_unwind(AssertUnwindSafe(|| {
+                        file::read(entry, absolute, known, options, budget, folders)
+                    }))
+                    .unwrap_or_else(|_| Outcome::Refused("the decoder broke down over it".to_string())),
                 };
                 // The receiver is gone only when the registry failed, and then nothing matters any more.
                 if sender.send((index, outcome)).is_err() {

@@ -1,14 +1,14 @@
 //! The files beside a picture that speak about it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::Options;
-use super::file::stamp;
+use super::folders::{Folder, stamp_of};
 use crate::digest::Sha256Digest;
 
 /// Bytes of one sidecar; real ones have a few thousand.
@@ -19,6 +19,8 @@ pub(super) struct Sidecars {
     reuse: Option<PathBuf>,
     xmp: Option<PathBuf>,
     caption: Option<PathBuf>,
+    headers: Option<PathBuf>,
+    page: Option<PathBuf>,
     /// Digest of what would make them, or the options, another reading.
     pub context: Sha256Digest,
 }
@@ -29,12 +31,15 @@ pub(super) struct Contents {
     pub reuse: Option<Vec<u8>>,
     pub xmp: Option<Vec<u8>>,
     pub caption: Option<Vec<u8>>,
+    pub headers: Option<Vec<u8>>,
+    pub page: Option<Vec<u8>>,
     pub problems: Vec<String>,
 }
 
 impl Sidecars {
-    /// Finds the sidecars of the picture at `path`: `a.png.license`, `a.png.xmp` or `a.xmp`, `a.png.txt` or `a.txt`.
-    pub fn of(path: &Path, inode: u64, options: &Options) -> Self {
+    /// Finds the sidecars of the picture at `path`: `a.png.license`, `a.png.xmp` or `a.xmp`, `a.png.txt` or `a.txt`,
+    /// `a.png.headers`, `a.png.html` or `a.html`.
+    pub fn of(path: &Path, inode: u64, options: &Options, folder: &Folder) -> Self {
         let mut context = Sha256::new();
         // Every part with its length: two different lists never make the same bytes.
         let mut add = |part: &[u8]| {
@@ -44,14 +49,15 @@ impl Sidecars {
         // A reading by a version that finds other things is another reading; the number goes up with it.
         add(b"assent ingest 3");
         add(&inode.to_le_bytes());
+        add(folder.context().as_bytes());
         for option in [&options.artist, &options.license, &options.source] {
             add(&[u8::from(option.is_some())]);
             add(option.as_deref().unwrap_or_default().as_bytes());
         }
         let mut find = |candidates: Vec<PathBuf>| {
             let found = candidates.into_iter().find_map(|candidate| {
-                let metadata = fs::metadata(&candidate).ok().filter(fs::Metadata::is_file)?;
-                Some((candidate, stamp(&metadata)))
+                let stamp = stamp_of(&candidate)?;
+                Some((candidate, stamp))
             });
             match found {
                 Some((path, (size, modified, inode))) => {
@@ -73,10 +79,14 @@ impl Sidecars {
                 .flat_map(|e| [appended(path, e), path.with_extension(e)])
                 .collect(),
         );
+        let headers = find(vec![appended(path, "headers")]);
+        let page = find(vec![appended(path, "html"), path.with_extension("html")]);
         Sidecars {
             reuse,
             xmp,
             caption,
+            headers,
+            page,
             context: Sha256Digest::from_bytes(context.finalize().into()),
         }
     }
@@ -92,25 +102,36 @@ impl Sidecars {
             }
         };
         let (reuse, xmp, caption) = (read(&self.reuse), read(&self.xmp), read(&self.caption));
+        let (headers, page) = (read(&self.headers), read(&self.page));
         Contents {
             reuse,
             xmp,
             caption,
+            headers,
+            page,
             ..contents
         }
     }
 }
 
-fn read_limited(path: &Path) -> Result<Vec<u8>, String> {
+/// The whole file, which may not be longer than sidecars are.
+pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = read_at_most(path, MOST)?;
+    if bytes.len() as u64 > MOST {
+        let name = path.file_name().unwrap_or_default().display();
+        return Err(format!("the sidecar `{name}` has more than {MOST} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// The first `most` bytes of a file, and one more where there is one.
+pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     // Only the name: where it lies is the business of this machine.
     let name = path.file_name().unwrap_or_default().display();
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("the sidecar `{name}` cannot be read: {error}"))?;
-    if bytes.len() as u64 > MOST {
-        return Err(format!("the sidecar `{name}` has more than {MOST} bytes"));
-    }
     Ok(bytes)
 }
 

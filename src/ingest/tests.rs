@@ -236,3 +236,58 @@ fn the_digest_of_pixels_is_the_one_everybody_else_computes() {
         assert_eq!(folder.registry.image(&report.sha256.unwrap()).unwrap().pixels, expected);
     }
 }
+
+#[test]
+fn a_changed_site_file_has_only_the_pictures_of_its_site_read_again() {
+    let mut folder = Folder::new();
+    fs::create_dir_all(folder.path("site/art/deep")).unwrap();
+    fs::create_dir_all(folder.path("other")).unwrap();
+    folder.save("site/art/deep/a.png", 1, ImageFormat::Png);
+    folder.save("other/b.png", 2, ImageFormat::Png);
+    let dir = folder.dir.path().to_path_buf();
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    let paths = [folder.path("site/art/deep"), folder.path("other")];
+    let registry = &mut folder.registry;
+    let mut run = || {
+        let mut states = Vec::new();
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        ingest(registry, walk(&paths), &Options::default(), at, |report| {
+            states.push(report.status)
+        })
+        .unwrap();
+        states
+    };
+    write("site/ai.txt", "User-Agent: *\nDisallow: *.jpg\n");
+    assert_eq!(run(), [Status::Added, Status::Added]);
+    assert_eq!(run(), [Status::Known, Status::Known]);
+    let changes = [
+        // The root of the site lies above what is ingested.
+        ("site/ai.txt", "User-Agent: *\nDisallow: *.png # now\n"),
+        ("site/robots.txt", "License: https://example.org/rsl/all.xml"),
+        (
+            "site/art/index.html",
+            "<meta name=robots content=noai><img src=deep/a.png>",
+        ),
+        ("site/art/deep/a.png.headers", "Content-Usage: Train-AI=y"),
+    ];
+    for (name, text) in changes {
+        write(name, text);
+        assert_eq!(run(), [Status::Updated, Status::Known], "{name}");
+        assert_eq!(run(), [Status::Known, Status::Known], "{name}");
+    }
+    // What no picture of the site is described by changes nothing.
+    write("site/art/notes.txt", "x");
+    assert_eq!(run(), [Status::Known, Status::Known]);
+
+    let image = folder.registry.image_at(&paths[0].join("a.png")).unwrap().unwrap();
+    let evidence = folder.registry.evidence(&image).unwrap();
+    let said = |source: &str| {
+        let said = evidence.statements.iter().filter(|said| said.source == source);
+        said.map(|said| said.state.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(said("ai_txt"), ["denied"; 2]);
+    assert_eq!(said("no_ai"), ["denied"; 2]);
+    assert_eq!(said("rsl"), ["constrained"; 3]);
+    assert_eq!(said("aipref"), ["unspecified"]);
+    assert_eq!(evidence.needs_review.len(), 2, "{:?}", evidence.needs_review);
+}

@@ -13,6 +13,7 @@ mod generated;
 mod iptc;
 mod license;
 mod read;
+pub mod site;
 #[cfg(test)]
 mod tests;
 mod xmp;
