@@ -1,6 +1,6 @@
 //! `assent ingest`: registers pictures with what is said about them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Context, Exit, HintExt, Style};
 use crate::ingest::{Options, Report, Status, Summary, ingest, walk};
 use crate::pixels::Limits;
-use crate::signals;
+use crate::signals::{self, Trust};
 
 /// Register pictures, their signals, licences and fingerprints
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub struct Args {
     /// Where they come from
     #[arg(long, value_name = "URL")]
     source: Option<String>,
+    /// Certificates (PEM) whose signatures count as trusted
+    #[arg(long, value_name = "FILE", env = "ASSENT_TRUST")]
+    trust: Option<PathBuf>,
     /// Extension of the caption files beside the pictures [default: txt, then caption]
     #[arg(long, value_name = "EXT")]
     captions: Vec<String>,
@@ -110,6 +113,7 @@ fn options(args: &Args) -> Result<Options> {
         license,
         source: args.source.clone(),
         captions,
+        trust: trust(args.trust.as_deref())?,
         limits: Limits {
             max_pixels: args.max_pixels.saturating_mul(1_000_000),
             max_file_bytes: args.max_file.saturating_mul(1 << 20),
@@ -120,6 +124,19 @@ fn options(args: &Args) -> Result<Options> {
         // What lies loose in a home or among temporary files is no site of its own.
         boundaries: std::env::home_dir().into_iter().chain([std::env::temp_dir()]).collect(),
     })
+}
+
+/// Reads the trust list; nobody is trusted without one.
+fn trust(path: Option<&Path>) -> Result<Trust> {
+    let Some(path) = path else {
+        return Ok(Trust::default());
+    };
+    let pem = std::fs::read_to_string(path)
+        .map_err(|error| anyhow::anyhow!("cannot read the trust list `{}`: {error}", path.display()))
+        .hint("name a file of certificates in PEM with `--trust FILE`, or unset `ASSENT_TRUST`")?;
+    Trust::new(&pem)
+        .map_err(|error| anyhow::anyhow!("the trust list `{}` cannot be used: {error}", path.display()))
+        .hint("it holds the root certificates, each between BEGIN CERTIFICATE and END CERTIFICATE")
 }
 
 fn show(context: &Context, report: &Report) -> Result<()> {

@@ -77,6 +77,7 @@ fn image(
         reuse: contents.reuse.as_deref(),
         xmp: contents.xmp.as_deref(),
         caption: contents.caption.as_deref(),
+        trust: &options.trust,
     });
     read_site(folder, absolute, &contents, &mut found);
     let mut artists: Vec<String> = options.artist.iter().cloned().collect();

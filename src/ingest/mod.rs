@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::digest::Sha256Digest;
 use crate::pixels::Limits;
 use crate::registry::{AddOutcome, NewImage, Registry, RegistryError};
+use crate::signals::Trust;
 use budget::Budget;
 use folders::Folders;
 pub use walk::{Entry, walk};
@@ -44,6 +45,8 @@ pub struct Options {
     pub source: Option<String>,
     /// Extensions of caption sidecars, without the dot; the first that exists counts.
     pub captions: Vec<String>,
+    /// Whose signatures count as trusted.
+    pub trust: Trust,
     /// What one picture may cost.
     pub limits: Limits,
     /// Bytes that the files and decoded pictures of all workers may hold together; one picture that needs more is
@@ -62,6 +65,7 @@ impl Default for Options {
             license: None,
             source: None,
             captions: vec!["txt".to_string(), "caption".to_string()],
+            trust: Trust::default(),
             limits: Limits::default(),
             memory: 2 << 30,
             jobs: 0,

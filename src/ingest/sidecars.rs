@@ -54,6 +54,9 @@ impl Sidecars {
             add(&[u8::from(option.is_some())]);
             add(option.as_deref().unwrap_or_default().as_bytes());
         }
+        // With another trust list a signature may come to something else.
+        let trust = options.trust.digest();
+        add(trust.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
         let mut find = |candidates: Vec<PathBuf>| {
             let found = candidates.into_iter().find_map(|candidate| {
                 let stamp = stamp_of(&candidate)?;

@@ -3,7 +3,7 @@
 use super::claims::{claims, shortened};
 use super::iptc::Iptc;
 use super::xmp::{Property, properties};
-use super::{Metadata, exif, generated, license};
+use super::{Authentication, Claim, Metadata, exif, generated, license};
 use crate::digest::Sha256Digest;
 
 const DC: &str = "purl.org/dc/elements/1.1";
@@ -56,8 +56,19 @@ impl Metadata {
 pub(super) fn add_xmp(packet: &[u8], holder: Sha256Digest, found: &mut Metadata) {
     let (properties, problem) = properties(packet);
     problem.into_iter().for_each(|problem| found.add_review(problem));
+    add_properties(&properties, holder, Authentication::None, found);
+}
+
+/// What XMP properties say, wherever they stand.
+pub(super) fn add_properties(
+    properties: &[Property],
+    holder: Sha256Digest,
+    authenticated: Authentication,
+    found: &mut Metadata,
+) {
     let mut review = Vec::new();
-    for claim in claims(&properties, holder, &mut review) {
+    for claim in claims(properties, holder, &mut review) {
+        let claim = Claim { authenticated, ..claim };
         if !found.claims.contains(&claim) {
             found.claims.push(claim);
         }
@@ -84,7 +95,7 @@ pub(super) fn add_xmp(packet: &[u8], holder: Sha256Digest, found: &mut Metadata)
         }
     }
     // Creators with their identifiers stand in structures.
-    for property in &properties {
+    for property in properties {
         match (property.namespace.as_str(), property.name.as_str()) {
             (PLUS, "ImageCreatorName" | "ImageCreatorID") | (IPTC_EXT, "AOCreator" | "AOCreatorId") => {
                 found.add_artist(&property.value);
@@ -93,7 +104,7 @@ pub(super) fn add_xmp(packet: &[u8], holder: Sha256Digest, found: &mut Metadata)
         }
     }
     if found.licenses.len() == named {
-        add_marked(&properties, found);
+        add_marked(properties, found);
     }
 }
 
@@ -152,7 +163,9 @@ pub(super) fn add_iptc(iptc: Iptc, found: &mut Metadata) {
 
 /// What a text chunk or a comment says.
 pub(super) fn add_text(keyword: &str, text: &str, found: &mut Metadata) {
-    match keyword.to_ascii_lowercase().as_str() {
+    let lower = keyword.to_ascii_lowercase();
+    // ImageMagick repeats EXIF as text.
+    match lower.strip_prefix("exif:").unwrap_or(&lower) {
         "author" | "artist" => found.add_artist(text),
         "title" => found.add_title(text),
         "copyright" => found.add_named_license(text, "text"),

@@ -12,10 +12,12 @@ mod facts;
 mod generated;
 mod iptc;
 mod license;
+mod manifest;
 mod read;
 pub mod site;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod xmp;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use crate::digest::Sha256Digest;
 
 pub use license::expression;
 pub use read::{Sources, read};
+pub use trust::{Trust, TrustError};
 
 /// What kind of statement a claim was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,7 +134,7 @@ pub struct Metadata {
     /// Who made it, in the order it was found: REUSE, XMP, EXIF, IPTC, text chunks.
     pub artists: Vec<String>,
     /// Its licences as SPDX expressions, each with what it was read from (`reuse`, `xmp`, `exif`, `iptc`,
-    /// `text`).
+    /// `text`, `c2pa`).
     pub licenses: Vec<(String, String)>,
     /// The title it carries, if any.
     pub title: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::claims::shortened;
 use super::container::{Blocks, blocks};
-use super::{Metadata, facts, iptc, license};
+use super::{Metadata, Trust, facts, iptc, license, manifest};
 use crate::digest::Sha256Digest;
 
 /// The bytes that belong to one picture.
@@ -18,6 +18,8 @@ pub struct Sources<'a> {
     pub xmp: Option<&'a [u8]>,
     /// Its caption sidecar, `.txt` or `.caption`.
     pub caption: Option<&'a [u8]>,
+    /// Whose signatures count as trusted.
+    pub trust: &'a Trust,
 }
 
 /// Everything the picture and its sidecars say. Never fails: what cannot be read is named in
@@ -38,10 +40,14 @@ pub fn read(sources: &Sources) -> Metadata {
         exif,
         iptc,
         text,
+        manifest,
         problems,
         ..
     } = blocks(sources.picture);
     problems.into_iter().for_each(|problem| found.add_review(problem));
+    if let Some(kind) = manifest {
+        manifest::read(sources.picture, kind, sources.digest, sources.trust, &mut found);
+    }
     for packet in &xmp {
         facts::add_xmp(packet, sources.digest, &mut found);
     }

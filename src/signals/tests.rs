@@ -5,6 +5,7 @@ use super::*;
 use crate::consent::State;
 
 const PLUS: &str = "http://ns.useplus.org/ldf/xmp/1.0/";
+static TRUST: std::sync::LazyLock<Trust> = std::sync::LazyLock::new(Trust::default);
 const VALUE: &str = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING";
 
 fn packet(inside: &str) -> String {
@@ -20,6 +21,7 @@ fn sources(picture: &[u8]) -> Sources<'_> {
         reuse: None,
         xmp: None,
         caption: None,
+        trust: &TRUST,
     }
 }
 

@@ -177,7 +177,7 @@ fn bound(namespace: ResolveResult) -> String {
 }
 
 /// Writers disagree about `http` and `https` and about the last character.
-fn plain_namespace(namespace: &str) -> String {
+pub(super) fn plain_namespace(namespace: &str) -> String {
     let namespace = namespace.trim();
     let namespace = namespace
         .strip_prefix("http://")

@@ -40,7 +40,7 @@ fn walk(file: &[u8], blocks: &mut Blocks) -> Option<()> {
                     }
                     b"MGKIPTC0000" => blocks.add_iptc(&joined(data)),
                     b"MGK8BIM0000" => photoshop::read(&joined(data), blocks),
-                    _ if name.starts_with(b"C2PA_GIF") => blocks.manifest = Some("image/gif"),
+                    _ if name.starts_with(b"C2PA_GIF") => blocks.add_manifest("image/gif", data.len()),
                     _ => {}
                 }
                 rest = next;

@@ -54,8 +54,12 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
                     blocks.add_exif(exif);
                 }
             }
-            0xeb if data.starts_with(b"JP") && data.get(JUMBF_TYPE..).is_some_and(|kind| kind.starts_with(b"c2pa")) => {
-                blocks.manifest = Some("image/jpeg");
+            // The first segment names the type; each one belongs to some box.
+            0xeb if data.starts_with(b"JP") => {
+                let kind = data.get(JUMBF_TYPE..).unwrap_or_default();
+                if kind.starts_with(b"c2pa") || blocks.manifest.is_some() {
+                    blocks.add_manifest("image/jpeg", data.len());
+                }
             }
             0xed => {
                 // One resource may be spread over several segments.

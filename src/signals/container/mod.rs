@@ -15,6 +15,8 @@ mod webp;
 const MOST_BLOCK: usize = 8 << 20;
 /// The most bytes of all the blocks of one file.
 const MOST_TOTAL: usize = 32 << 20;
+/// The most bytes of a C2PA store; those with thumbnails of many ingredients have a few million.
+const MOST_STORE: usize = 64 << 20;
 
 /// The metadata blocks of one file, in the order they stand there.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub(super) struct Blocks {
     /// What could not be read, for a person to look at.
     pub problems: Vec<String>,
     held: usize,
+    store: usize,
 }
 
 impl Blocks {
@@ -60,6 +63,15 @@ impl Blocks {
     fn add_iptc(&mut self, bytes: &[u8]) {
         if self.admit("IPTC", bytes.len()) {
             self.iptc.push(bytes.to_vec());
+        }
+    }
+
+    /// A part of the C2PA store of a file of media type `kind`.
+    fn add_manifest(&mut self, kind: &'static str, length: usize) {
+        self.store = self.store.saturating_add(length);
+        self.manifest = (self.store <= MOST_STORE).then_some(kind);
+        if self.manifest.is_none() {
+            self.problem("the C2PA store is larger than is read");
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
                 }
             }
             b"eXIf" => blocks.add_exif(data.strip_prefix(b"Exif\0\0").unwrap_or(data)),
-            b"caBX" => blocks.manifest = Some("image/png"),
+            b"caBX" => blocks.add_manifest("image/png", data.len()),
             b"IEND" => return,
             _ => {}
         }

@@ -19,12 +19,15 @@ pub(super) fn read(name: &str, text: &[u8], blocks: &mut Blocks) {
 }
 
 fn unpacked(text: &[u8]) -> Option<Vec<u8>> {
-    let mut words = text
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
-        .skip(1);
-    let length: usize = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
-    let digits: Vec<u8> = words.flatten().copied().collect();
+    let mut lines = text.trim_ascii_start().splitn(3, |&byte| byte == b'\n').skip(1);
+    let length: usize = std::str::from_utf8(lines.next()?.trim_ascii()).ok()?.parse().ok()?;
+    let digits: Vec<u8> = lines
+        .next()
+        .unwrap_or_default()
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     let bytes = hex::decode(digits).ok()?;
     (bytes.len() == length).then_some(bytes)
 }

@@ -69,7 +69,7 @@ impl Tiff<'_> {
                     XMP => blocks.add_xmp(self.value(entry)?),
                     IPTC => blocks.add_iptc(&in_order(self.value(entry)?)),
                     PHOTOSHOP => photoshop::read(self.value(entry)?, blocks),
-                    C2PA => blocks.manifest = Some("image/tiff"),
+                    C2PA => blocks.add_manifest("image/tiff", self.value(entry)?.len()),
                     _ => {
                         // What the reader of EXIF would find in a file that is not copied for it.
                         if let Some((_, keyword)) = TEXTS.iter().find(|(text, _)| *text == tag && !copied) {

@@ -13,7 +13,7 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
             // Four letters; some writers end them with a zero byte.
             b"XMP " | b"XMP\0" => blocks.add_xmp(data),
             b"EXIF" => blocks.add_exif(data.strip_prefix(b"Exif\0\0").unwrap_or(data)),
-            b"C2PA" => blocks.manifest = Some("image/webp"),
+            b"C2PA" => blocks.add_manifest("image/webp", data.len()),
             _ => {}
         }
         // Chunks begin at even offsets.
