@@ -8,14 +8,14 @@ use serde_json::json;
 use super::images::name;
 use super::{Context, Exit, Style};
 use crate::digest::Sha256Digest;
-use crate::fingerprint::{Index, SAME};
+use crate::fingerprint::{DOUBTFUL, SAME};
 use crate::registry::ImageFilter;
 
 /// Options of `assent duplicates`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many of 256 bits may differ
-    #[arg(long, value_name = "N", default_value_t = SAME, value_parser = clap::value_parser!(u32).range(0..=128))]
+    /// How many bits may differ
+    #[arg(long, value_name = "N", default_value_t = SAME, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOUBTFUL)))]
     pub distance: u32,
 }
 
@@ -24,20 +24,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let registry = context.open_registry()?;
     let images = registry.images(&ImageFilter::default())?;
     let mut pairs: BTreeMap<(Sha256Digest, Sha256Digest), u32> = BTreeMap::new();
-    for (a, b, distance) in Index::new(registry.fingerprints()?).pairs(args.distance) {
-        pairs.insert((a, b), distance);
-    }
-    // Equal pixels are the same picture, however little there is to see.
-    let mut same: HashMap<_, Vec<_>> = HashMap::new();
-    for image in &images {
-        same.entry(image.pixels).or_default().push(image.sha256);
-    }
-    for group in same.values() {
-        for (place, a) in group.iter().enumerate() {
-            for b in &group[place + 1..] {
-                pairs.insert((*a.min(b), *a.max(b)), 0);
-            }
-        }
+    for pair in registry.near_pairs(args.distance)? {
+        pairs.insert((pair.image, pair.other), pair.distance);
     }
     let groups = groups(pairs.keys().copied());
     let names: HashMap<_, _> = images.iter().map(|image| (image.sha256, image)).collect();

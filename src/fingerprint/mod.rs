@@ -25,7 +25,8 @@ pub const DOUBTFUL: u32 = 26;
 /// Fingerprints of a lower quality say too little to match on: flat or nearly empty pictures.
 pub const LEAST_QUALITY: u8 = 2;
 
-const VERSION: u8 = 2;
+/// The version of what fingerprints hold: those of another are made anew.
+pub const VERSION: u8 = 2;
 /// Whole pictures farther apart than this are never crops of each other, so their windows need no look: it saves
 /// nearly all the work on pictures that have nothing to do with each other.
 const HOPELESS: u32 = 56;

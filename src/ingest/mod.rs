@@ -209,7 +209,9 @@ pub fn ingest(
         let _ = workers.join();
         result
     })?;
-    Ok(writer.summary)
+    let summary = writer.summary;
+    registry.pair(|_| {})?;
+    Ok(summary)
 }
 
 /// Puts outcomes back in order and writes them in batches.

@@ -3,11 +3,10 @@
 
 use rusqlite::{Connection, Transaction};
 
-use super::alike::Likeness;
 use super::coverage::Coverage;
 use super::reading::{Held, Key, held, page};
 use super::values::{time, word};
-use super::{ImageFilter, ImageRecord, Registry, RegistryError, Result};
+use super::{ImageFilter, ImageRecord, Registry, RegistryError, Result, near};
 use crate::consent::{Authentication, EventKind, Evidence, LedgerEntry, Neighbour, Purpose, State, Statement};
 use crate::digest::Sha256Digest;
 
@@ -26,7 +25,6 @@ pub struct Reader<'r> {
     /// Ends, with nothing written, when this is dropped. None within a reader that is open already.
     _moment: Option<Transaction<'r>>,
     coverage: Coverage,
-    likeness: Likeness,
     /// Whether anybody refused anything: if not, no picture is denied for its likeness to another.
     refused: bool,
 }
@@ -35,6 +33,7 @@ impl Registry {
     /// Reads the ledger, ready to say what is known about images.
     pub fn reader(&self) -> Result<Reader<'_>> {
         let connection = &self.connection;
+        self.pair(|_| {})?;
         let moment = match connection.is_autocommit() {
             true => Some(connection.unchecked_transaction()?),
             false => None,
@@ -45,7 +44,6 @@ impl Registry {
             connection,
             _moment: moment,
             coverage: Coverage::of(connection)?,
-            likeness: Likeness::default(),
             refused: connection.query_row(sql, [], |row| row.get(0))?,
         })
     }
@@ -116,7 +114,7 @@ impl Reader<'_> {
         if !self.refused {
             return Ok(neighbours);
         }
-        for alike in self.likeness.of(self.connection, image)? {
+        for alike in near::alike(self.connection, image)? {
             let Some(other) = held(self.connection, Key::Row(alike.id))? else {
                 continue;
             };

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::locations;
 use super::{Registry, Result};
+use super::{locations, near};
 use crate::digest::{PixelDigest, Sha256Digest};
 use crate::fingerprint::Fingerprint;
 use crate::signals::Claim;
@@ -91,20 +91,13 @@ fn add(connection: &Connection, image: &NewImage, at: Timestamp) -> Result<AddOu
         .prepare_cached("SELECT id FROM images WHERE sha256 = ?1")?
         .query_row([image.sha256], |row| row.get(0))
         .optional()?;
-    let fingerprint = image.fingerprint.as_ref().map(Fingerprint::to_bytes);
     let id = match known {
-        Some(id) => {
-            // Same bytes, so only what a later version of the program computes otherwise can differ.
-            connection
-                .prepare_cached("UPDATE images SET fingerprint = ?2 WHERE id = ?1 AND fingerprint IS NOT ?2")?
-                .execute(params![id, fingerprint])?;
-            id
-        }
+        Some(id) => id,
         None => {
             connection
                 .prepare_cached(
-                    "INSERT INTO images (sha256, pixels, width, height, format, bytes, fingerprint, added_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    "INSERT INTO images (sha256, pixels, width, height, format, bytes, added_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     image.sha256,
@@ -113,12 +106,14 @@ fn add(connection: &Connection, image: &NewImage, at: Timestamp) -> Result<AddOu
                     image.height,
                     image.format,
                     i64::try_from(image.bytes).unwrap_or(i64::MAX),
-                    fingerprint,
                     at.to_string(),
                 ])?;
             connection.last_insert_rowid()
         }
     };
+    if let Some(print) = &image.fingerprint {
+        near::record(connection, id, print)?;
+    }
     let changed = locations::record(connection, id, &image.location, at)?;
     Ok(match (known, changed) {
         (None, _) => AddOutcome::Added,

@@ -36,12 +36,13 @@ pub struct Location {
 }
 
 impl Registry {
-    /// Every file that was read before.
+    /// Every file that was read before and need not be read again.
     pub fn known_locations(&self) -> Result<HashMap<PathBuf, KnownLocation>> {
         let mut query = self.connection.prepare(
-            "SELECT path, sha256, size, modified, context FROM locations JOIN images ON images.id = image_id",
+            "SELECT path, sha256, size, modified, context FROM locations JOIN images ON images.id = image_id
+             WHERE NOT EXISTS (SELECT 1 FROM fingerprints WHERE image_id = images.id AND version <> ?1)",
         )?;
-        let rows = query.query_map([], |row| {
+        let rows = query.query_map([crate::fingerprint::VERSION], |row| {
             let size: i64 = row.get(2)?;
             let known = KnownLocation {
                 sha256: row.get(1)?,

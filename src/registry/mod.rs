@@ -5,7 +5,6 @@
 //! ledger and the snapshots are append-only, and SQLite itself refuses to change them.
 
 mod adapters;
-mod alike;
 mod artists;
 mod coverage;
 mod error;
@@ -18,6 +17,7 @@ mod ledger;
 mod ledger_tests;
 mod lists;
 mod locations;
+mod near;
 mod reach;
 mod reading;
 mod snapshots;
@@ -40,6 +40,7 @@ pub use images::{AddOutcome, NewImage, NewLocation};
 pub use ledger::{EventFilter, LedgerHead, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
 pub use lists::{EntryKind, ListEntry, ListImport, ListReport};
 pub use locations::{KnownLocation, Location};
+pub use near::NearPair;
 pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
@@ -59,6 +60,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_snapshots_runs.sql"),
     include_str!("migrations/0004_snapshot_selection.sql"),
     include_str!("migrations/0005_consent_in_full.sql"),
+    include_str!("migrations/0006_near.sql"),
     include_str!("migrations/0007_classes.sql"),
 ];
 

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::alike::Likeness;
 use super::coverage::{fold_address, meant};
-use super::{Registry, Result, artists, lists};
+use super::{Registry, Result, artists, lists, near};
 use crate::consent::Target;
 use crate::digest::Sha256Digest;
 
@@ -28,6 +27,7 @@ pub struct Reach {
 impl Registry {
     /// What an opt-out of this target reaches: images, their near-duplicates, and what was made of them.
     pub fn reach(&self, target: &Target) -> Result<Reach> {
+        self.pair(|_| {})?;
         let connection = &self.connection;
         let mut direct = BTreeSet::new();
         for id in covered(connection, target)? {
@@ -37,10 +37,9 @@ impl Registry {
             direct.insert((digest, id));
         }
         let mut reach = Reach::default();
-        let likeness = Likeness::default();
         for (shown, id) in &direct {
             reach.images.push(*shown);
-            for alike in likeness.of(connection, *id)? {
+            for alike in near::alike(connection, *id)? {
                 let copy = (alike.image, *shown, alike.distance);
                 match (direct.contains(&(alike.image, alike.id)), alike.doubtful) {
                     (true, _) => {}

@@ -292,7 +292,7 @@ fn a_registry_of_before_gets_facts_and_addresses() {
     connection
         .execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {before};
-             INSERT INTO images VALUES (1, randomblob(32), zeroblob(32), 2, 3, 'png', 9, NULL, '2026-01-01T00:00:00Z');
+             INSERT INTO images VALUES (1, randomblob(32), zeroblob(32), 2, 3, 'png', 9, '2026-01-01T00:00:00Z');
              INSERT INTO locations (image_id, path, source, title, caption, ai_generated, needs_review, size, modified,
                 context, seen_at) VALUES (1, {place});
              INSERT INTO artists VALUES (1, 'Mira');
