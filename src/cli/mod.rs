@@ -21,6 +21,7 @@ mod images;
 mod ingest;
 mod key;
 mod ledger;
+mod policy;
 mod snapshot;
 mod subject;
 mod table;
@@ -124,6 +125,8 @@ pub enum Command {
     Ledger(ledger::Args),
     /// Record an artist's refusal in the consent ledger
     OptOut(event::OptOut),
+    /// List, show, check and test policies
+    Policy(policy::Args),
     /// End an opt-out or a grant
     Revoke(event::Revoke),
     /// Freeze, show, verify, compare and prove training sets
@@ -175,6 +178,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Key(args) => key::run(context, args),
         Command::Ledger(args) => ledger::run(context, args),
         Command::OptOut(args) => event::opt_out(context, args),
+        Command::Policy(args) => policy::run(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
         Command::Generate(args) => generate::run(context, args),

@@ -3,6 +3,7 @@
 //! Pure: no SQL, no clock, no files, no tensors. The caller brings the evidence, the policy and the time, and gets a
 //! [`Decision`] whose trace names every piece of evidence and the rule that read it. Deny by default.
 
+pub mod cases;
 mod decide;
 mod decision;
 mod event;

@@ -1,4 +1,7 @@
 //! Tables: evidence → reason code.
+mod invariants;
+mod rules;
+
 use jiff::Timestamp;
 
 use super::*;
@@ -85,11 +88,11 @@ fn of(statements: Vec<Statement>, ledger: Vec<LedgerEntry>, license: Option<&str
 }
 
 fn open() -> Policy {
-    Policy::parse(include_str!("../../configs/policy-open-licences.toml")).unwrap()
+    Policy::parse(include_str!("../../../configs/policy-open-licences.toml")).unwrap()
 }
 
 fn opt_in() -> Policy {
-    Policy::parse(include_str!("../../configs/policy-opt-in.toml")).unwrap()
+    Policy::parse(include_str!("../../../configs/policy-opt-in.toml")).unwrap()
 }
 
 fn code(evidence: &Evidence, policy: &Policy) -> ReasonCode {
