@@ -103,6 +103,14 @@ const SPOKEN: &[EventKind] = &[
     EventKind::Reject,
 ];
 
+const PERMISSIONS: &[EventKind] = &[
+    EventKind::Grant,
+    EventKind::Grant,
+    EventKind::Grant,
+    EventKind::Accept,
+    EventKind::OptOut,
+];
+
 fn a_neighbour() -> impl Strategy<Value = Neighbour> {
     let said = (vec(a_statement(), 0..2), vec(an_entry(SPOKEN), 0..2));
     (prop_oneof![Just(0u32), 1..60u32], any::<bool>(), said).prop_map(|(distance, doubtful, (statements, ledger))| {
@@ -216,18 +224,30 @@ proptest! {
     #[test]
     fn a_clock_that_went_back_never_allows_more(
         known in some_evidence(),
-        purpose in purpose(),
+        permissions in vec(an_entry(PERMISSIONS), 1..4),
         days in (0..60i64, 0..60i64),
     ) {
+        // Mostly permissions, each with its own beginning and end: what a clock decides on.
         let mut known = known;
+        known.ai_generated = false;
+        known.neighbours.clear();
+        known.mentions.clear();
+        known.needs_review.truncate(1);
+        known.statements.retain(|statement| statement.state == State::Granted);
+        known.ledger = permissions;
+        known.ledger.sort_by_key(|entry| entry.seq);
+        for entry in &mut known.ledger {
+            entry.event.purposes = Purpose::ALL.to_vec();
+            (entry.authentication, entry.event.imported) = (Authentication::None, false);
+        }
         known.statements.push(Statement { read_at: time(60), ..said(State::Unspecified) });
         let (early, late) = (time(days.0.min(days.1)), time(days.0.max(days.1)));
         for mut policy in shipped() {
             policy.max_age_days = Some(30);
             policy.valid_until = Some(time(70));
-            policy.valid_from = Some(time(20));
-            let before = decide_for(&known, &policy, purpose, early);
-            let after = decide_for(&known, &policy, purpose, late);
+            policy.valid_from = Some(time(5));
+            let before = decide(&known, &policy, early);
+            let after = decide(&known, &policy, late);
             prop_assert!(after.allowed || !before.allowed, "{}: {} early, {} later", policy.name, before.reason_code, after.reason_code);
         }
     }
