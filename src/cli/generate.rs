@@ -15,7 +15,9 @@ use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::label::{Label, UsedAdapter, png};
 use crate::generate::{Settings, draw};
 use crate::lora;
+use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
+use crate::model::prompt;
 use crate::model::samplers::SamplerKind;
 use crate::receipt;
 use crate::registry::NewPicture;
@@ -24,9 +26,13 @@ use crate::train::facts::base_facts;
 /// What to draw, with what, and where to.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The base model: a diffusers folder
-    #[arg(long, value_name = "DIR")]
+    /// The base model: a diffusers folder, or a checkpoint in one .safetensors file (Stable Diffusion 1.x, 2.x, SDXL)
+    #[arg(long, value_name = "DIR|FILE")]
     pub base: PathBuf,
+    /// A diffusers folder whose configurations describe a checkpoint that has other heads or groups than the published
+    /// models
+    #[arg(long, value_name = "DIR")]
+    pub base_config: Option<PathBuf>,
     /// An adapter, with its strength behind a colon (1 unless given); may be repeated
     #[arg(long, value_name = "FILE[:WEIGHT]")]
     pub adapter: Vec<OsString>,
@@ -34,8 +40,11 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", required = true)]
     pub prompt: Vec<String>,
     /// What it should not show
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub negative_prompt: String,
+    #[arg(long, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
+    /// Which layer of the text encoder is taken, counted from the last, which is 1 [default: 1, for SDXL 2]
+    #[arg(long, value_name = "N")]
+    pub clip_skip: Option<usize>,
     /// Decides the noise it starts from
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -65,13 +74,13 @@ pub struct Args {
 /// Draws, labels, writes and, where there is a registry that knows the adapter, records.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let device = args.device.get()?;
-    let pipeline = Pipeline::load(&args.base, &device)?;
-    let mut unet = pipeline.unet.clone();
+    let base = Base::open(&args.base, args.base_config.as_deref())?;
+    let mut pipeline = Pipeline::load(&base, &device)?;
     let mut used = Vec::new();
     for argument in &args.adapter {
         let (path, weight) = path_and_weight(argument)?;
         let file = adapter::read(&path).with_context(|| format!("cannot use `{}`", path.display()))?;
-        lora::attach_modules(&mut unet, &file.modules, weight)
+        lora::attach_pipeline(&mut pipeline, &file, weight)
             .with_context(|| format!("`{}` does not fit `{}`", path.display(), args.base.display()))?;
         let sealed = receipt::open(&Container::read(&path)?)?;
         let sha256 = Sha256Digest::of_file(&path)?;
@@ -81,7 +90,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             weight,
         });
     }
-    let native = unet.config().sample_size * pipeline.vae.factor();
+    let native = pipeline.unet.config().sample_size * pipeline.vae.factor();
     let settings = Settings {
         size: [args.width.unwrap_or(native), args.height.unwrap_or(native)],
         steps: args.steps,
@@ -89,8 +98,18 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         sampler: args.sampler.parse::<SamplerKind>()?,
         seed: args.seed,
         negative_prompt: args.negative_prompt.clone(),
+        clip_skip: args.clip_skip,
     };
     let prompts: Vec<&str> = args.prompt.iter().map(String::as_str).collect();
+    for prompt in prompts.iter().copied().chain(args.negative_prompt.as_deref()) {
+        let cut = pipeline.cut(prompt);
+        if cut > 0 {
+            let most = prompt::CHUNK * prompt::CHUNKS;
+            context.warn(format_args!(
+                "a prompt has more than {most} tokens: its last {cut} have no effect"
+            ));
+        }
+    }
     let bar = if context.progress() {
         ProgressBar::new(args.steps as u64)
     } else {
@@ -100,7 +119,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         bar.set_style(style);
     }
     bar.set_prefix("drawing");
-    let pictures = draw(&pipeline, &unet, &prompts, &settings, &device, &mut |step| {
+    let pictures = draw(&pipeline, &pipeline.unet, &prompts, &settings, &device, &mut |step| {
         bar.set_position(step as u64)
     })?;
     bar.finish_and_clear();

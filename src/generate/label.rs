@@ -31,6 +31,9 @@ pub struct Label {
     pub prompt: String,
     /// What it should not show.
     pub negative_prompt: String,
+    /// Which of the text encoder's layers was taken, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<usize>,
     /// Sampler, by name.
     pub sampler: String,
     /// Steps of the sampler.
@@ -64,7 +67,8 @@ impl Label {
         Self {
             program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
             prompt: prompt.to_owned(),
-            negative_prompt: settings.negative_prompt.clone(),
+            negative_prompt: settings.negative_prompt.clone().unwrap_or_default(),
+            clip_skip: settings.clip_skip,
             sampler: settings.sampler.to_string(),
             steps: settings.steps,
             cfg: settings.cfg,
@@ -98,6 +102,9 @@ impl Label {
         ));
         for adapter in &self.adapters {
             text.push_str(&format!(", Lora hash: {} ({})", adapter.sha256.short(), adapter.weight));
+        }
+        if let Some(skip) = self.clip_skip {
+            text.push_str(&format!(", Clip skip: {skip}"));
         }
         text.push_str(&format!(", Version: {}", self.program));
         text
@@ -157,7 +164,8 @@ mod tests {
             cfg: 4.0,
             sampler: SamplerKind::Ddim,
             seed: 7,
-            negative_prompt: "blur".to_owned(),
+            negative_prompt: Some("blur".to_owned()),
+            clip_skip: None,
         };
         let picture = Picture {
             size: [8, 8],

@@ -7,7 +7,7 @@ pub mod label;
 use burn::tensor::{Device, Tensor};
 
 use crate::model::params::to_vec;
-use crate::model::pipeline::Pipeline;
+use crate::model::pipeline::{Conditions, Pipeline, PipelineError};
 use crate::model::samplers::SamplerKind;
 use crate::model::scheduler::ScheduleError;
 use crate::model::unet::UNet;
@@ -26,8 +26,10 @@ pub struct Settings {
     pub sampler: SamplerKind,
     /// Decides the noise that picture `i` starts from, together with `i`.
     pub seed: u64,
-    /// What the picture should not be.
-    pub negative_prompt: String,
+    /// What the picture should not be. SDXL tells none from an empty one.
+    pub negative_prompt: Option<String>,
+    /// Which of the text encoder's layers is taken, counted from the last, which is 1.
+    pub clip_skip: Option<usize>,
 }
 
 /// A picture: `[3, height, width]` in [-1, 1].
@@ -68,6 +70,9 @@ pub enum GenerateError {
     /// The sampler.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// The prompt.
+    #[error(transparent)]
+    Prompt(#[from] PipelineError),
     /// The PNG encoder refused.
     #[error("cannot encode the picture as PNG: {0}")]
     Encode(String),
@@ -108,12 +113,13 @@ pub fn draw(
     let channels = unet.config().in_channels;
     let shape = [channels, height / factor, width / factor];
     let guided = settings.cfg != 1.0;
-    let mut captions: Vec<&str> = Vec::new();
+    let mut texts: Vec<Option<&str>> = Vec::new();
     if guided {
-        captions.resize(n, &settings.negative_prompt);
+        texts.resize(n, settings.negative_prompt.as_deref());
     }
-    captions.extend_from_slice(prompts);
-    let context = pipeline.embed(&captions, device);
+    texts.extend(prompts.iter().map(|p| Some(*p)));
+    let Conditions { context, pooled } = pipeline.encode(&texts, settings.clip_skip, device)?;
+    let added = Pipeline::added(pooled, settings.size);
 
     let mut sampler = settings.sampler.build(&pipeline.schedule_config, settings.steps)?;
     let mut noise = Vec::new();
@@ -126,11 +132,16 @@ pub fn draw(
     for (step, &t) in timesteps.iter().enumerate() {
         let input = sampler.scale_input(step, latents.clone())?;
         let output = if guided {
-            let both = unet.forward(Tensor::cat(vec![input.clone(), input], 0), &[t], &context, None);
+            let both = unet.forward(
+                Tensor::cat(vec![input.clone(), input], 0),
+                &[t],
+                &context,
+                added.as_ref(),
+            );
             let (without, with) = (both.clone().narrow(0, 0, n), both.narrow(0, n, n));
             without.clone() + (with - without).mul_scalar(settings.cfg)
         } else {
-            unet.forward(input, &[t], &context, None)
+            unet.forward(input, &[t], &context, added.as_ref())
         };
         latents = sampler.step(step, output, latents)?;
         if !to_vec(latents.clone()).iter().all(|v| v.is_finite()) {

@@ -9,14 +9,24 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 pub use targets::{Targets, module_paths};
 
-use crate::adapter::LoraModule;
+use crate::adapter::{AdapterFile, LoraModule};
+use crate::model::base::Family;
 use crate::model::layers::{Conv2d, Linear, LowRank, Module, ParamMut, Visitor, join};
 use crate::model::params::to_vec;
+use crate::model::pipeline::Pipeline;
 use crate::model::weights::Draws;
 
 /// Why an adapter could not be put on a model.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum LoraError {
+    /// An adapter for another kind of base.
+    #[error("it is for {adapter}, the base is {base}; hint: use it with the kind of base that it was trained on")]
+    Family {
+        /// What the adapter is for.
+        adapter: Family,
+        /// What the base is.
+        base: Family,
+    },
     /// Modules of the adapter that the model does not have.
     #[error("{count} of the adapter's modules are not in this model: {shown}; hint: is it made for another base?")]
     Unknown {
@@ -26,7 +36,10 @@ pub enum LoraError {
         shown: String,
     },
     /// A module whose shapes are not those of the model's layer.
-    #[error("module `{path}`: expected down {expected_down:?} and up {expected_up:?}, found {down:?} and {up:?}")]
+    #[error(
+        "module `{path}`: expected down {expected_down:?} and up {expected_up:?}, found {down:?} and {up:?}; hint: is it \
+         made for another base?"
+    )]
     Shape {
         /// Which module.
         path: String,
@@ -145,6 +158,49 @@ pub fn attach_modules(model: &mut dyn Module, modules: &[LoraModule], weight: f6
         count: unknown.len(),
         shown: unknown.iter().take(3).copied().collect::<Vec<_>>().join(", "),
     })
+}
+
+/// Puts an adapter on the networks of a pipeline that it is for: the U-Net, and the text encoders where it has modules
+/// of theirs.
+///
+/// # Errors
+/// As [`attach_modules`], and if its header or its names say that it is for another kind of base.
+pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, weight: f64) -> Result<(), LoraError> {
+    let stated = file.header.get("ss_base_model_version").map(String::as_str);
+    let family = match stated {
+        _ if file.is_xl() => Some(Family::Xl),
+        Some(version) if version.starts_with("sd_v1") => Some(Family::Sd1),
+        Some(version) if version.starts_with("sd_v2") => Some(Family::Sd2),
+        _ => None,
+    };
+    if let Some(adapter) = family.filter(|family| *family != pipeline.family) {
+        return Err(LoraError::Family {
+            adapter,
+            base: pipeline.family,
+        });
+    }
+    let mut parts: [Vec<LoraModule>; 3] = Default::default();
+    for module in &file.modules {
+        let (part, path) = match (
+            module.path.strip_prefix("text_encoder."),
+            module.path.strip_prefix("text_encoder_2."),
+        ) {
+            (Some(rest), _) => (1, rest),
+            (_, Some(rest)) if pipeline.second.is_some() => (2, rest),
+            _ => (0, module.path.as_str()),
+        };
+        parts[part].push(LoraModule {
+            path: path.to_owned(),
+            ..module.clone()
+        });
+    }
+    let [unet, first, second] = &parts;
+    attach_modules(&mut pipeline.unet, unet, weight)?;
+    attach_modules(&mut pipeline.text, first, weight)?;
+    match &mut pipeline.second {
+        Some(other) => attach_modules(&mut other.text, second, weight),
+        None => Ok(()),
+    }
 }
 
 struct Put<'a> {

@@ -193,6 +193,85 @@ pub struct TextConfig {
     pub pad_token_id: u32,
 }
 
+/// Most layers, blocks or levels: far more than any published model has.
+const MOST_LAYERS: usize = 256;
+/// Greatest width or number of entries.
+const MOST_WIDE: usize = 1 << 20;
+
+/// Refuses counts that would take for ever and widths whose products overflow.
+fn within(counts: &[(&str, usize, usize)]) -> Result<(), String> {
+    match counts.iter().find(|(_, n, most)| n > most) {
+        None => Ok(()),
+        Some((key, n, most)) => Err(format!("{key}: expected at most {most}, found {n}")),
+    }
+}
+
+impl UNetConfig {
+    /// Refuses numbers that no model has.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let depth = match &self.transformer_layers_per_block {
+            PerBlock::One(n) => *n,
+            PerBlock::Each(list) => list.iter().copied().max().unwrap_or(1),
+        };
+        let widest = self.block_out_channels.iter().copied().max().unwrap_or(0);
+        within(&[
+            ("block_out_channels", self.block_out_channels.len(), MOST_LAYERS),
+            ("block_out_channels", widest, MOST_WIDE),
+            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
+            ("transformer_layers_per_block", depth, MOST_LAYERS),
+            ("in_channels", self.in_channels, MOST_WIDE),
+            ("out_channels", self.out_channels, MOST_WIDE),
+            ("cross_attention_dim", self.cross_attention_dim, MOST_WIDE),
+            (
+                "addition_time_embed_dim",
+                self.addition_time_embed_dim.unwrap_or(0),
+                MOST_WIDE,
+            ),
+            (
+                "projection_class_embeddings_input_dim",
+                self.projection_class_embeddings_input_dim.unwrap_or(0),
+                MOST_WIDE,
+            ),
+        ])
+    }
+}
+
+impl VaeConfig {
+    /// Refuses numbers that no model has.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let widest = self.block_out_channels.iter().copied().max().unwrap_or(0);
+        within(&[
+            // A level halves the picture, so that more than these would leave nothing of it.
+            ("block_out_channels", self.block_out_channels.len(), 16),
+            ("block_out_channels", widest, MOST_WIDE),
+            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
+            ("latent_channels", self.latent_channels, MOST_WIDE),
+            ("in_channels", self.in_channels, MOST_WIDE),
+            ("out_channels", self.out_channels, MOST_WIDE),
+        ])
+    }
+}
+
+impl TextConfig {
+    /// Whether the pooled vector goes through a projection.
+    #[must_use]
+    pub fn projects(&self) -> bool {
+        self.architectures.iter().any(|a| a == "CLIPTextModelWithProjection")
+    }
+
+    /// Refuses numbers that no model has.
+    pub(super) fn check(&self) -> Result<(), String> {
+        within(&[
+            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
+            ("hidden_size", self.hidden_size, MOST_WIDE),
+            ("intermediate_size", self.intermediate_size, MOST_WIDE),
+            ("projection_dim", self.projection_dim, MOST_WIDE),
+            ("vocab_size", self.vocab_size, MOST_WIDE),
+            ("max_position_embeddings", self.max_position_embeddings, MOST_WIDE),
+        ])
+    }
+}
+
 impl Default for TextConfig {
     fn default() -> Self {
         Self {

@@ -1,12 +1,14 @@
 //! CLIP's text encoder (Radford et al. 2021, arXiv:2103.00020), as transformers' `CLIPTextModel` builds it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module::embedding};
 
 use super::config::{self, TextConfig};
 use super::layers::{Embedding, Linear, Module, Norm, Visitor, attend, join};
-use super::weights::{LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Weights};
+use crate::names;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Activation {
@@ -46,10 +48,20 @@ impl Module for Layer {
 pub struct Encoded {
     /// `[B, N, D]`: the last hidden state, after the final layer norm. SD 1.x and 2.x take this one.
     pub last: Tensor<3>,
-    /// `[B, N, D]`: what went into the last layer, without the final norm. SDXL takes this one.
-    pub penultimate: Tensor<3>,
+    /// `[B, N, D]` each: what came out of the embedding and of every layer, without the final norm.
+    states: Vec<Tensor<3>>,
     /// `[B, P]`: `last` at the end-of-text token, projected where the model has a projection.
     pub pooled: Tensor<2>,
+}
+
+impl Encoded {
+    /// What came out of the layer that is the `n`th from the last, which is 1, without the final norm; out of the first
+    /// where there are not so many. SDXL takes 2.
+    #[must_use]
+    pub fn hidden(&self, n: usize) -> Tensor<3> {
+        let place = self.states.len().saturating_sub(n.max(1)).max(1);
+        self.states.get(place).unwrap_or(&self.last).clone()
+    }
 }
 
 /// The text encoder.
@@ -65,22 +77,15 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Reads `config.json` and `model.safetensors` in a folder, with or without the `text_model.` prefix.
+    /// Reads `config.json` and the weights (`model`, in any of their layouts) in a folder, with or without the `text_model.`
+    /// prefix.
     ///
     /// # Errors
     /// If a file cannot be read, the configuration is not supported, or the weights do not fit it.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, LoadError> {
         let config: TextConfig = config::read(&folder.join("config.json"))?;
-        let rename = |key: &str| {
-            let bare = key.strip_prefix("text_model.").unwrap_or(key);
-            let name = if bare.starts_with("text_projection") {
-                bare.to_owned()
-            } else {
-                format!("text_model.{bare}")
-            };
-            (!bare.ends_with("position_ids")).then_some(name)
-        };
-        let mut weights = Weights::open(&folder.join("model.safetensors"), device, &rename)?;
+        let checkpoint = Arc::new(Checkpoint::of_part(folder, "model")?);
+        let mut weights = Weights::of(&checkpoint, device, &names::clip);
         let model = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
         weights.finish()?;
         Ok(model)
@@ -96,6 +101,7 @@ impl TextEncoder {
             "gelu" => Activation::Gelu,
             other => return Err(format!("hidden_act: expected `quick_gelu` or `gelu`, found `{other}`")),
         };
+        config.check()?;
         let d = config.hidden_size;
         if config.num_attention_heads == 0 || !d.is_multiple_of(config.num_attention_heads) {
             return Err(format!("{} heads do not divide {d}", config.num_attention_heads));
@@ -120,7 +126,6 @@ impl TextEncoder {
             })
             .collect();
         let embeddings = "text_model.embeddings";
-        let projects = config.architectures.iter().any(|a| a == "CLIPTextModelWithProjection");
         let positions = config.max_position_embeddings;
         Ok(Self {
             activation,
@@ -128,7 +133,9 @@ impl TextEncoder {
             positions: Embedding::load(w, &join(embeddings, "position_embedding"), positions, d),
             layers,
             norm: Norm::load(w, "text_model.final_layer_norm", d, eps),
-            projection: projects.then(|| Linear::load(w, "text_projection", d, config.projection_dim, false)),
+            projection: config
+                .projects()
+                .then(|| Linear::load(w, "text_projection", d, config.projection_dim, false)),
             config: config.clone(),
         })
     }
@@ -147,9 +154,8 @@ impl TextEncoder {
         let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [batch, n]), device);
         let positions = self.positions.weight.clone().narrow(0, 0, n).unsqueeze::<3>();
         let mut x = embedding(self.tokens.weight.clone(), ids) + positions; // [B, N, D]
-        let mut penultimate = x.clone();
+        let mut states = vec![x.clone()];
         for layer in &self.layers {
-            penultimate = x.clone();
             let h = layer.norm1.layer(x.clone());
             let (q, k, v) = (
                 layer.q.forward(h.clone()),
@@ -165,8 +171,9 @@ impl TextEncoder {
                 Activation::Gelu => activation::gelu(h),
             };
             x = x1 + layer.fc2.forward(h);
+            states.push(x.clone());
         }
-        let last = self.norm.layer(x);
+        let last = self.normed(x);
         let ends = rows.iter().map(|row| self.end_of(row));
         let pooled = Tensor::cat(
             ends.enumerate()
@@ -179,11 +186,16 @@ impl TextEncoder {
             Some(layer) => layer.forward(pooled),
             None => pooled,
         };
-        Encoded {
-            last,
-            penultimate,
-            pooled,
-        }
+        Encoded { last, states, pooled }
+    }
+
+    /// The final layer norm.
+    ///
+    /// # Shapes
+    /// `[B, N, D]` → `[B, N, D]`
+    #[must_use]
+    pub fn normed(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.norm.layer(hidden)
     }
 
     /// Where the row is pooled. Configurations that say `eos_token_id: 2` predate transformers' knowledge of the real

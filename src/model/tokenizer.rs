@@ -1,13 +1,14 @@
 //! CLIP's tokenizer: text in, the text encoder's token ids out.
 //!
 //! Reads the `tokenizer/` folder of a diffusers model (`vocab.json`, `merges.txt`, and the special tokens from
-//! `tokenizer_config.json` and `special_tokens_map.json`) and gives the ids that transformers' fast `CLIPTokenizer`
+//! `tokenizer_config.json` and `special_tokens_map.json`), or takes the tables that are built in, and gives the ids that transformers' fast `CLIPTokenizer`
 //! gives. Knows nothing of tensors, and makes no artefact.
 //!
 //! A text passes through four steps: special tokens written out in it are taken out (`special`), what is left is
 //! normalised and split into words (`split`), and each word's bytes are merged pair by pair (`bpe`).
 
 mod bpe;
+mod clip;
 mod files;
 mod special;
 mod split;
@@ -91,6 +92,15 @@ pub enum TokenizerError {
     },
 }
 
+/// What fills a short text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// The end token: CLIP-L, in Stable Diffusion 1.x and as SDXL's first encoder.
+    End,
+    /// Id 0, which is `!`: OpenCLIP, in Stable Diffusion 2.x and as SDXL's second encoder.
+    Zero,
+}
+
 /// A CLIP tokenizer, ready to encode.
 pub struct Tokenizer {
     bpe: Bpe,
@@ -104,15 +114,23 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads a diffusers `tokenizer/` folder.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
-        let files = files::read(folder)?;
-        Ok(Self {
+        Ok(Self::of(files::read(folder)?))
+    }
+
+    /// The tokenizer that is built in, with the vocabulary that OpenAI published with CLIP.
+    pub fn clip(padding: Padding) -> Result<Self, TokenizerError> {
+        Ok(Self::of(clip::files(padding)?))
+    }
+
+    fn of(files: files::Files) -> Self {
+        Self {
             bpe: files.bpe,
             special: files.special,
             begin: files.begin,
             end: files.end,
             pad: files.pad,
             words: Mutex::new(HashMap::new()),
-        })
+        }
     }
 
     /// The ids of a text between the begin and the end token, neither padded nor cut (but see [`MAX_TEXT_BYTES`]).

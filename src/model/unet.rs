@@ -3,6 +3,7 @@
 //! Everything is read from the configuration; SD 1.x, SD 2.x and SDXL are configurations of this one model.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -10,8 +11,9 @@ use super::blocks::{Resnet, Upsample};
 use super::config::{self, UNetConfig};
 use super::layers::{Conv2d, Linear, Module, Norm, Visitor, join};
 use super::transformer::{Transformer, TransformerConfig};
-use super::weights::{LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Weights};
 use crate::kernels;
+use crate::names::Key;
 
 /// What SDXL adds to the time embedding.
 #[derive(Debug, Clone)]
@@ -98,14 +100,14 @@ pub struct UNet {
 }
 
 impl UNet {
-    /// Reads `config.json` and `diffusion_pytorch_model.safetensors` in a folder.
+    /// Reads `config.json` and the weights (`diffusion_pytorch_model`, in any of its layouts) in a folder.
     ///
     /// # Errors
     /// If a file cannot be read, the configuration is not supported, or the weights do not fit it.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, LoadError> {
         let config: UNetConfig = config::read(&folder.join("config.json"))?;
-        let file = folder.join("diffusion_pytorch_model.safetensors");
-        let mut weights = Weights::open(&file, device, &|key| Some(key.to_owned()))?;
+        let checkpoint = Arc::new(Checkpoint::of_part(folder, "diffusion_pytorch_model")?);
+        let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(key.to_owned()));
         let unet = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
         weights.finish()?;
         Ok(unet)
@@ -116,6 +118,7 @@ impl UNet {
     /// # Errors
     /// A sentence about what is not supported.
     pub fn build(config: &UNetConfig, w: &mut Weights) -> Result<Self, String> {
+        config.check()?;
         let channels = &config.block_out_channels;
         let levels = channels.len();
         if levels == 0 || config.down_block_types.len() != levels || config.up_block_types.len() != levels {
@@ -128,7 +131,10 @@ impl UNet {
         if config.act_fn != "silu" {
             return Err(format!("act_fn: expected `silu`, found `{}`", config.act_fn));
         }
-        if channels.iter().any(|c| c % config.norm_num_groups != 0) {
+        if channels
+            .iter()
+            .any(|c| c.checked_rem(config.norm_num_groups) != Some(0))
+        {
             return Err(format!(
                 "norm_num_groups {} does not divide {channels:?}",
                 config.norm_num_groups

@@ -4,13 +4,15 @@
 //! [`Vae::scaling_factor`].
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
 use super::blocks::{Resnet, Upsample};
 use super::config::{self, VaeConfig};
 use super::layers::{Conv2d, Linear, Module, Norm, Visitor, attend, join};
-use super::weights::{LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Weights};
+use crate::names::Key;
 
 /// Every group norm's epsilon, and not the U-Net's 1e-5.
 const EPS: f64 = 1e-6;
@@ -107,14 +109,14 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// Reads `config.json` and `diffusion_pytorch_model.safetensors` in a folder.
+    /// Reads `config.json` and the weights (`diffusion_pytorch_model`, in any of its layouts) in a folder.
     ///
     /// # Errors
     /// If a file cannot be read, the configuration is not supported, or the weights do not fit it.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, LoadError> {
         let config: VaeConfig = config::read(&folder.join("config.json"))?;
-        let file = folder.join("diffusion_pytorch_model.safetensors");
-        let mut weights = Weights::open(&file, device, &|key| Some(modern(key)))?;
+        let checkpoint = Arc::new(Checkpoint::of_part(folder, "diffusion_pytorch_model")?);
+        let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(modern(key)));
         let vae = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
         weights.finish()?;
         Ok(vae)
@@ -125,6 +127,7 @@ impl Vae {
     /// # Errors
     /// A sentence about what is not supported.
     pub fn build(config: &VaeConfig, w: &mut Weights) -> Result<Self, String> {
+        config.check()?;
         let channels = &config.block_out_channels;
         let groups = config.norm_num_groups;
         let Some((&first, &last)) = channels.first().zip(channels.last()) else {

@@ -7,4 +7,4 @@ mod kohya;
 mod original;
 
 pub use kohya::{kohya_name, path_of_kohya};
-pub use original::{Clip, OpenClip, clip, open_clip, unet_original, unet_path, vae_path};
+pub use original::{Key, clip, open_clip, unet_original, unet_path, vae_path};

@@ -174,49 +174,40 @@ pub fn vae_path(name: &str, levels: usize) -> Option<String> {
     Some(format!("{half}.{path}"))
 }
 
-/// A tensor of a CLIP text encoder in transformers' layout.
+/// What a key of a checkpoint holds, in diffusers' and transformers' names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clip {
-    /// One of the encoder's, with the `text_model.` prefix that older files leave out.
+pub enum Key {
+    /// One tensor.
     Tensor(String),
-    /// A table of positions, which nobody needs.
-    Unneeded,
-}
-
-/// Explains `key` of a text encoder that transformers saved.
-pub fn clip(key: &str) -> Clip {
-    let bare = key.strip_prefix("text_model.").unwrap_or(key);
-    if bare.ends_with("position_ids") {
-        Clip::Unneeded
-    } else if bare.starts_with("text_projection") {
-        Clip::Tensor(bare.to_owned())
-    } else {
-        Clip::Tensor(format!("text_model.{bare}"))
-    }
-}
-
-/// A tensor of an OpenCLIP text encoder, as transformers names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OpenClip {
-    /// The same tensor.
-    Tensor(String),
-    /// Three tensors, one below the other: queries, keys and values.
+    /// Three tensors, one below the other.
     Fused([String; 3]),
     /// The transpose of the tensor.
     Transposed(String),
-    /// Not needed to encode a text.
+    /// Known, and needed for nothing here.
     Unneeded,
 }
 
+/// Explains `key` of a text encoder that transformers saved, with or without the `text_model.` prefix.
+pub fn clip(key: &str) -> Key {
+    let bare = key.strip_prefix("text_model.").unwrap_or(key);
+    if bare.ends_with("position_ids") {
+        Key::Unneeded
+    } else if bare.starts_with("text_projection") {
+        Key::Tensor(bare.to_owned())
+    } else {
+        Key::Tensor(format!("text_model.{bare}"))
+    }
+}
+
 /// Explains `key` of an OpenCLIP text encoder; none if it is not part of one.
-pub fn open_clip(key: &str) -> Option<OpenClip> {
-    let tensor = |path: String| Some(OpenClip::Tensor(format!("text_model.{path}")));
+pub fn open_clip(key: &str) -> Option<Key> {
+    let tensor = |path: String| Some(Key::Tensor(format!("text_model.{path}")));
     match key {
         "token_embedding.weight" => tensor("embeddings.token_embedding.weight".to_owned()),
         "positional_embedding" => tensor("embeddings.position_embedding.weight".to_owned()),
         "ln_final.weight" | "ln_final.bias" => tensor(key.replace("ln_final", "final_layer_norm")),
-        "text_projection" => Some(OpenClip::Transposed("text_projection.weight".to_owned())),
-        "logit_scale" | "attn_mask" => Some(OpenClip::Unneeded),
+        "text_projection" => Some(Key::Transposed("text_projection.weight".to_owned())),
+        "logit_scale" | "attn_mask" => Some(Key::Unneeded),
         _ => {
             let (layer, rest) = number(key.strip_prefix("transformer.resblocks.")?)?;
             let layer = format!("encoder.layers.{layer}");
@@ -224,7 +215,7 @@ pub fn open_clip(key: &str) -> Option<OpenClip> {
                 "attn.in_proj_weight" | "attn.in_proj_bias" => {
                     let end = rest.strip_prefix("attn.in_proj_")?;
                     let of = |x: &str| format!("text_model.{layer}.self_attn.{x}_proj.{end}");
-                    Some(OpenClip::Fused([of("q"), of("k"), of("v")]))
+                    Some(Key::Fused([of("q"), of("k"), of("v")]))
                 }
                 _ => {
                     let (part, end) = rest.rsplit_once('.')?;
@@ -308,14 +299,12 @@ mod tests {
         let fused = open_clip("transformer.resblocks.2.attn.in_proj_bias");
         let stem = "text_model.encoder.layers.2.self_attn";
         let three = ["q", "k", "v"].map(|x| format!("{stem}.{x}_proj.bias"));
-        assert_eq!(fused, Some(OpenClip::Fused(three)));
+        assert_eq!(fused, Some(Key::Fused(three)));
         assert_eq!(
             open_clip("transformer.resblocks.0.mlp.c_fc.weight"),
-            Some(OpenClip::Tensor(
-                "text_model.encoder.layers.0.mlp.fc1.weight".to_owned()
-            ))
+            Some(Key::Tensor("text_model.encoder.layers.0.mlp.fc1.weight".to_owned()))
         );
         assert_eq!(open_clip("visual.conv1.weight"), None);
-        assert_eq!(clip("embeddings.position_ids"), Clip::Unneeded);
+        assert_eq!(clip("embeddings.position_ids"), Key::Unneeded);
     }
 }

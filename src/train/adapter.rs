@@ -11,12 +11,13 @@ use super::data::{Pictures, batch_at, split, stack};
 use super::engine::{self, Finish, Objective, Plan};
 use super::error::TrainError;
 use super::facts;
-use super::loss::{Batch, HeldOut, contexts, diffusion_loss, validate};
+use super::loss::{Batch, Caption, HeldOut, conditions, diffusion_loss, validate};
 use super::watch::{Curves, Event, Metrics, Stage};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::{Settings, draw};
 use crate::lora::{self, Targets, frozen};
+use crate::model::base::Base;
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
@@ -76,18 +77,19 @@ struct Cached {
     ids: Vec<String>,
     latents: Vec<Vec<f32>>,
     shape: [usize; 3],
-    contexts: Vec<Vec<f32>>,
+    size: [usize; 2],
+    captions: Vec<Caption>,
 }
 
 impl Cached {
     fn held_out(&self, name: &str, places: &[usize]) -> HeldOut {
-        let pick = |rows: &[Vec<f32>]| places.iter().map(|&i| rows[i].clone()).collect();
         HeldOut {
             name: name.to_owned(),
             ids: places.iter().map(|&i| self.ids[i].clone()).collect(),
-            latents: pick(&self.latents),
+            latents: places.iter().map(|&i| self.latents[i].clone()).collect(),
             shape: self.shape,
-            contexts: pick(&self.contexts),
+            size: self.size,
+            captions: places.iter().map(|&i| self.captions[i].clone()).collect(),
         }
     }
 }
@@ -109,7 +111,8 @@ fn cache(
         ids: pictures.ids.clone(),
         latents: Vec::new(),
         shape: [0; 3],
-        contexts: Vec::new(),
+        size: [pictures.size; 2],
+        captions: Vec::new(),
     };
     for i in 0..pictures.len() {
         let (mean, logvar) = pipeline.vae.encode(pictures.batch(&[i], device));
@@ -120,8 +123,8 @@ fn cache(
         let latent = (mean + logvar.mul_scalar(0.5).exp() * noise).mul_scalar(pipeline.vae.scaling_factor());
         cached.latents.push(to_vec(latent));
         cached
-            .contexts
-            .push(to_vec(pipeline.embed(&[&pictures.captions[i]], device)));
+            .captions
+            .push(pipeline.embed(&[&pictures.captions[i]], device).into());
         stage.tell(&Event::Tick);
     }
     Ok(cached)
@@ -134,7 +137,7 @@ struct Adapter<'a> {
     /// With the adapter on it, in autodiff.
     unet: UNet,
     cached: Arc<Cached>,
-    empty: Arc<Vec<f32>>,
+    empty: Arc<Caption>,
     training: Arc<Vec<usize>>,
     sets: Arc<Vec<HeldOut>>,
 }
@@ -151,19 +154,20 @@ impl Objective for Adapter<'_> {
         let mut draws = Draws::new(c.seed, &format!("adapter/{micro_batch}"));
         let steps = self.pipeline.schedule.len();
         let timesteps: Vec<usize> = indices.iter().map(|_| draws.below(steps)).collect();
-        let rows: Vec<&[f32]> = indices
+        let captions: Vec<&Caption> = indices
             .iter()
             .map(|&i| {
                 let dropped = draws.uniform() < c.caption_dropout_rate;
                 if dropped {
-                    self.empty.as_slice()
+                    &*self.empty
                 } else {
-                    self.cached.contexts[i].as_slice()
+                    &self.cached.captions[i]
                 }
             })
             .collect();
         let [a, b, d] = self.cached.shape;
         let noise = draws.normals(indices.len() * a * b * d);
+        let (context, added) = conditions(captions.into_iter(), &self.unet, self.cached.size, &device);
         let batch = Batch {
             latents: stack(
                 indices.iter().map(|&i| self.cached.latents[i].as_slice()),
@@ -172,8 +176,8 @@ impl Objective for Adapter<'_> {
             ),
             noise: Tensor::from_data(TensorData::new(noise, [indices.len(), a, b, d]), &device),
             timesteps,
-            context: contexts(rows.into_iter(), &self.unet, &device),
-            added: None,
+            context,
+            added,
         };
         Ok(diffusion_loss(&self.unet, &self.pipeline.schedule, &batch, c.min_snr_gamma)?.0)
     }
@@ -231,7 +235,8 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
         cfg: 2.5,
         sampler: SamplerKind::Ddim,
         seed: config.seed,
-        negative_prompt: String::new(),
+        negative_prompt: None,
+        clip_skip: None,
     }
 }
 
@@ -243,7 +248,8 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
 pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trained, TrainError> {
     let (c, device) = (run.config, run.device);
     let started = (run.clock)();
-    let pipeline = Pipeline::load(&c.pretrained_model_name_or_path, device)?;
+    let base = Base::open(&c.pretrained_model_name_or_path, None)?;
+    let pipeline = Pipeline::load(&base, device)?;
     if !c.resolution.is_multiple_of(pipeline.vae.factor()) {
         let factor = pipeline.vae.factor();
         return Err(TrainError::Setting(format!(
@@ -265,10 +271,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         sets.push(cache(&pipeline, &pictures, c.seed, device, stage)?.held_out("others", &all));
     }
 
-    let mut unet = UNet::load(
-        &c.pretrained_model_name_or_path.join("unet"),
-        &device.clone().autodiff(),
-    )?;
+    let mut unet = base.unet(&device.clone().autodiff())?;
     let (transformers, blocks) = unet.transformers();
     let paths = lora::attach(&mut unet, Targets::Attention, c.network_dim, c.network_alpha, c.seed);
     let expected = Targets::Attention.expected(transformers, blocks);
@@ -290,7 +293,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let images = training.len();
     let mut objective = Adapter {
         run,
-        empty: Arc::new(to_vec(pipeline.embed(&[""], device))),
+        empty: Arc::new(pipeline.embed(&[""], device).into()),
         pipeline,
         unet,
         cached: Arc::new(cached),

@@ -9,6 +9,7 @@ use super::config::AdapterConfig;
 use super::error::TrainError;
 use crate::adapter::{Optimisation, TrainingFacts};
 use crate::digest::Sha256Digest;
+use crate::model::base::Family;
 use crate::model::pipeline::Pipeline;
 use crate::model::scheduler::PredictionType;
 use crate::receipt::{BaseFacts, PolicyFacts, RunInputs, SnapshotFacts};
@@ -23,21 +24,31 @@ const PARTS: &[&str] = &[
     "unet",
     "vae",
 ];
+/// The same, where there are any: SDXL has a second encoder.
+const MORE_PARTS: &[&str] = &["text_encoder_2", "tokenizer_2"];
+/// What the record calls a base that is a single file, whatever its name is here.
+const SINGLE: &str = "checkpoint.safetensors";
 
-/// The digests of a base's files.
+/// The digests of a base's files; `path` is a folder or a single file.
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn base_facts(folder: &Path) -> Result<BaseFacts, TrainError> {
+pub fn base_facts(path: &Path) -> Result<BaseFacts, TrainError> {
     let mut files = BTreeMap::new();
-    for part in PARTS {
-        for entry in WalkDir::new(folder.join(part)).max_depth(1).sort_by_file_name() {
-            let entry = entry.map_err(|e| TrainError::Setting(e.to_string()))?;
-            if entry.file_type().is_file() {
-                let name = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-                let name: Vec<String> = name.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-                let digest = Sha256Digest::of_file(entry.path()).map_err(TrainError::io(entry.path()))?;
-                files.insert(name.join("/"), digest);
+    if path.is_file() {
+        let digest = Sha256Digest::of_file(path).map_err(TrainError::io(path))?;
+        files.insert(SINGLE.to_owned(), digest);
+    } else {
+        let more = MORE_PARTS.iter().filter(|part| path.join(part).exists());
+        for part in PARTS.iter().chain(more) {
+            for entry in WalkDir::new(path.join(part)).max_depth(1).sort_by_file_name() {
+                let entry = entry.map_err(|e| TrainError::Setting(e.to_string()))?;
+                if entry.file_type().is_file() {
+                    let name = entry.path().strip_prefix(path).unwrap_or(entry.path());
+                    let name: Vec<String> = name.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+                    let digest = Sha256Digest::of_file(entry.path()).map_err(TrainError::io(entry.path()))?;
+                    files.insert(name.join("/"), digest);
+                }
             }
         }
     }
@@ -133,9 +144,13 @@ pub fn header(
     (images, steps): (usize, u64),
 ) -> Result<BTreeMap<String, String>, TrainError> {
     let c = config;
-    // SD 2.x differs from 1.x by its text encoder's width, as far as names go.
-    let second = pipeline.unet.config().cross_attention_dim == 1024;
     let velocity = matches!(pipeline.schedule.prediction_type(), PredictionType::Velocity);
+    let (base_version, architecture) = match pipeline.family {
+        Family::Sd1 => ("sd_v1", "stable-diffusion-v1"),
+        Family::Sd2 if velocity => ("sd_v2_v", "stable-diffusion-v2-768-v"),
+        Family::Sd2 => ("sd_v2", "stable-diffusion-v2-512"),
+        Family::Xl => ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
+    };
     let facts = TrainingFacts {
         title: c.output_name.clone(),
         description: format!(
@@ -143,13 +158,8 @@ pub fn header(
             c.network_dim
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        base_version: if second { "sd_v2" } else { "sd_v1" }.to_owned(),
-        architecture: if second {
-            "stable-diffusion-v2"
-        } else {
-            "stable-diffusion-v1"
-        }
-        .to_owned(),
+        base_version: base_version.to_owned(),
+        architecture: architecture.to_owned(),
         prediction: if velocity { "v" } else { "epsilon" }.to_owned(),
         base: inputs.base.digest,
         run: inputs.identity()?,

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::data::stack;
 use crate::model::params::to_vec;
+use crate::model::pipeline::{Conditions, Pipeline};
 use crate::model::scheduler::{NoiseSchedule, ScheduleError};
 use crate::model::unet::{Added, UNet};
 use crate::model::weights::Draws;
@@ -78,8 +79,29 @@ pub struct HeldOut {
     pub latents: Vec<Vec<f32>>,
     /// `[C, H, W]`
     pub shape: [usize; 3],
-    /// `[77 · D]` each.
-    pub contexts: Vec<Vec<f32>>,
+    /// Width and height of the pictures in pixels.
+    pub size: [usize; 2],
+    /// The caption of each.
+    pub captions: Vec<Caption>,
+}
+
+/// A caption as plain values.
+#[derive(Debug, Clone, Default)]
+pub struct Caption {
+    /// `[77 · D]`
+    pub context: Vec<f32>,
+    /// SDXL: `[P]`; else empty.
+    pub pooled: Vec<f32>,
+}
+
+impl From<Conditions> for Caption {
+    /// Of one caption.
+    fn from(conditions: Conditions) -> Self {
+        Self {
+            context: to_vec(conditions.context),
+            pooled: conditions.pooled.map(to_vec).unwrap_or_default(),
+        }
+    }
 }
 
 /// Timesteps at which every held-out picture is measured: the middles of this many equal parts of the schedule.
@@ -107,12 +129,14 @@ pub fn validate(
             .iter()
             .map(|(i, t)| Draws::new(0, &format!("validation/{}/{t}", set.ids[*i])).normals(set.shape.iter().product()))
             .collect();
+        let captions = part.iter().map(|(i, _)| &set.captions[*i]);
+        let (context, added) = conditions(captions, unet, set.size, device);
         let inputs = Batch {
             latents: stack(part.iter().map(|(i, _)| set.latents[*i].as_slice()), set.shape, device),
             noise: stack(noises.iter().map(Vec::as_slice), set.shape, device),
             timesteps: part.iter().map(|(_, t)| *t).collect(),
-            context: contexts(part.iter().map(|(i, _)| set.contexts[*i].as_slice()), unet, device),
-            added: None,
+            context,
+            added,
         };
         let (_, losses) = diffusion_loss(unet, schedule, &inputs, None)?;
         total += to_vec(losses).iter().map(|&l| f64::from(l)).sum::<f64>();
@@ -120,15 +144,25 @@ pub fn validate(
     Ok(total / questions.len().max(1) as f64)
 }
 
-/// Embeddings kept as plain values, as one tensor `[B, N, D]`.
-pub fn contexts<'a>(rows: impl Iterator<Item = &'a [f32]>, unet: &UNet, device: &Device) -> Tensor<3> {
+/// Captions as the U-Net takes them: context `[B, N, D]`, and for SDXL what is added for pictures of this size (width,
+/// height).
+pub fn conditions<'a>(
+    captions: impl Iterator<Item = &'a Caption>,
+    unet: &UNet,
+    size: [usize; 2],
+    device: &Device,
+) -> (Tensor<3>, Option<Added>) {
     let width = unet.config().cross_attention_dim;
-    let mut values = Vec::new();
+    let (mut values, mut pooled) = (Vec::new(), Vec::new());
     let (mut n, mut tokens) = (0, 0);
-    for row in rows {
-        values.extend_from_slice(row);
-        tokens = row.len() / width;
+    for caption in captions {
+        values.extend_from_slice(&caption.context);
+        pooled.extend_from_slice(&caption.pooled);
+        tokens = caption.context.len() / width;
         n += 1;
     }
-    Tensor::from_data(TensorData::new(values, [n, tokens, width]), device)
+    let context = Tensor::from_data(TensorData::new(values, [n, tokens, width]), device);
+    let across = pooled.len() / n.max(1);
+    let pooled = (across > 0).then(|| Tensor::from_data(TensorData::new(pooled, [n, across]), device));
+    (context, Pipeline::added(pooled, size))
 }

@@ -111,7 +111,7 @@ pub fn restore(folder: &Path, name: &str, run: &str, adam: &mut AdamW) -> Result
         return Err(other("its set of parameters"));
     }
     // The tensors pass through a device without change; the plain CPU is the nearest.
-    let mut weights = Weights::open(&folder.join(&mark.file), &Device::flex(), &|key| Some(key.to_owned()))?;
+    let mut weights = Weights::open(&folder.join(&mark.file), &Device::flex())?;
     for (key, slot) in &mut adam.slots {
         let n = slot.value.len();
         let mut read = |part: &str| to_vec(weights.take(&format!("{part}/{key}"), [n], Init::Zeros));

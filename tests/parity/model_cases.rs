@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use assent::model::text::TextEncoder;
-use assent::model::tokenizer::Tokenizer;
+use assent::model::tokenizer::{Padding, Tokenizer};
 use assent::model::unet::{Probe, UNet};
 use assent::model::vae::Vae;
 use assent::{adapter, lora as lora_room};
@@ -26,6 +26,22 @@ pub fn tokenizer(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Resul
     let texts: Vec<String> = case.param("texts")?;
     for (suffix, tokenizer) in tokenizers(fixture)? {
         let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text)).collect();
+        let padding = match fixture.kind.as_str() {
+            "sd2" => Padding::Zero,
+            "sdxl" if suffix == "_2" => Padding::Zero,
+            _ => Padding::End,
+        };
+        let built_in = Tokenizer::clip(padding)?;
+        for (text, ids) in texts.iter().zip(&ids) {
+            anyhow::ensure!(
+                built_in.encode(text) == *ids,
+                "the built-in tokenizer reads {text:?} otherwise"
+            );
+        }
+        anyhow::ensure!(
+            built_in.pad() == tokenizer.pad(),
+            "the built-in tokenizer pads otherwise"
+        );
         check.value(&format!("ids{suffix}"), &json!(ids))?;
     }
     Ok(())
@@ -45,7 +61,7 @@ pub fn text(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()>
         let encoder = TextEncoder::load(&fixture.part(&format!("text_encoder{suffix}")), &device)?;
         let encoded = encoder.forward(&ids, &device);
         hidden.push(if fixture.is_xl() {
-            encoded.penultimate
+            encoded.hidden(2)
         } else {
             encoded.last
         });

@@ -19,6 +19,7 @@ use crate::cli::{Context, Exit, train};
 use crate::digest::write_atomic;
 use crate::generate::{Picture, draw};
 use crate::lora;
+use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::sheet::{Row, Sheet, Tile};
@@ -44,7 +45,7 @@ impl Studio<'_> {
         let device = self.device.get()?;
 
         self.story.chapter("Draw with the base alone")?;
-        let mut pipeline = Pipeline::load(&config.pretrained_model_name_or_path, &device)?;
+        let mut pipeline = Pipeline::load(&Base::open(&config.pretrained_model_name_or_path, None)?, &device)?;
         let before = self.draw(&pipeline, &config, &device)?;
 
         self.story

@@ -20,8 +20,8 @@ const CONFIG_BYTES: u64 = 1 << 20;
 /// Greatest number of special tokens.
 const SPECIAL_TOKENS: usize = 256;
 
-const BEGIN: &str = "<|startoftext|>";
-const END: &str = "<|endoftext|>";
+pub(super) const BEGIN: &str = "<|startoftext|>";
+pub(super) const END: &str = "<|endoftext|>";
 /// Roles of special tokens, in the order in which a later one overrides what an earlier one said of the same text.
 const ROLES: [&str; 7] = [
     "bos_token",
@@ -134,7 +134,9 @@ impl Config {
 pub(super) fn read(folder: &Path) -> Result<Files, TokenizerError> {
     let vocab_path = folder.join("vocab.json");
     let vocab: HashMap<String, u32> = json(&vocab_path)?.ok_or_else(|| missing_file(&vocab_path))?;
-    let merges = merges(&folder.join("merges.txt"), &vocab)?;
+    let merges_path = folder.join("merges.txt");
+    let bytes = bytes(&merges_path, TABLE_BYTES)?.ok_or_else(|| missing_file(&merges_path))?;
+    let merges = merges(&merges_path, &bytes, &vocab)?;
 
     let added = folder.join("added_tokens.json");
     if added.exists() {
@@ -168,15 +170,7 @@ pub(super) fn read(folder: &Path) -> Result<Files, TokenizerError> {
             normalised,
         });
     }
-    let byte = |suffix: &str| {
-        let symbols = byte_symbols().map(|symbol| format!("{symbol}{suffix}"));
-        Box::new(symbols.map(|symbol| vocab.get(&symbol).copied().unwrap_or(unknown)))
-    };
-    let bpe = Bpe {
-        inner: byte(""),
-        last: byte("</w>"),
-        merges,
-    };
+    let bpe = bpe(&vocab, unknown, merges);
     Ok(Files {
         bpe,
         special: SpecialTokens::new(&special),
@@ -280,15 +274,28 @@ fn special_tokens(config: &mut Config) -> Vec<(String, Token)> {
     by_text.into_values().collect()
 }
 
-fn merges(path: &Path, vocab: &HashMap<String, u32>) -> Result<Merges, TokenizerError> {
-    let bytes = bytes(path, TABLE_BYTES)?.ok_or_else(|| missing_file(path))?;
+/// The table of merges over a vocabulary; a byte without a token becomes `unknown`.
+pub(super) fn bpe(vocab: &HashMap<String, u32>, unknown: u32, merges: Merges) -> Bpe {
+    let byte = |suffix: &str| {
+        let symbols = byte_symbols().map(|symbol| format!("{symbol}{suffix}"));
+        Box::new(symbols.map(|symbol| vocab.get(&symbol).copied().unwrap_or(unknown)))
+    };
+    Bpe {
+        inner: byte(""),
+        last: byte("</w>"),
+        merges,
+    }
+}
+
+/// The merges in the text of a `merges.txt`; `path` is what errors call it.
+pub(super) fn merges(path: &Path, bytes: &[u8], vocab: &HashMap<String, u32>) -> Result<Merges, TokenizerError> {
     let refuse = |line: usize, expected: &'static str, found: &str| TokenizerError::Merge {
         path: path.to_owned(),
         line,
         expected,
         found: found.chars().take(100).collect(),
     };
-    let text = std::str::from_utf8(&bytes).map_err(|e| {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
         let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         refuse(line, "UTF-8", "other bytes")
     })?;

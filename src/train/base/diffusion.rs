@@ -20,7 +20,7 @@ use crate::sheet::{Row, Sheet, Tile};
 use crate::train::data::{batch_at, split, stack};
 use crate::train::engine::{self, Finish, Objective};
 use crate::train::error::TrainError;
-use crate::train::loss::{Batch, HeldOut, diffusion_loss, validate};
+use crate::train::loss::{Batch, Caption, HeldOut, diffusion_loss, validate};
 use crate::train::watch::{Event, Stage};
 
 #[derive(Clone)]
@@ -92,8 +92,10 @@ impl Objective for Diffusion<'_> {
         for &i in shown {
             set.ids.push(self.run.pictures.ids[i].clone());
             set.latents.push(self.latents[i].clone());
-            set.contexts
-                .push(to_vec(text.forward(&self.tokens[i..=i], device).last));
+            set.captions.push(Caption {
+                context: to_vec(text.forward(&self.tokens[i..=i], device).last),
+                pooled: Vec::new(),
+            });
         }
         Ok(vec![(
             "held_out".to_owned(),
@@ -113,7 +115,8 @@ impl Objective for Diffusion<'_> {
             cfg: 4.0,
             sampler: SamplerKind::Ddim,
             seed: self.run.config.seed,
-            negative_prompt: String::new(),
+            negative_prompt: None,
+            clip_skip: None,
         };
         let pictures = draw(
             &pipeline,
