@@ -10,6 +10,7 @@ mod event;
 mod evidence;
 mod identifier;
 mod ledger;
+mod mention;
 mod policy;
 mod review;
 mod said;
@@ -22,6 +23,7 @@ pub use decision::{ConsentRecord, Decision, ReasonCode, RecordedEvidence, TraceL
 pub use event::{Event, EventKind, Target};
 pub use evidence::{Evidence, LedgerEntry, LicenseFact, Mention, Neighbour, Statement};
 pub use identifier::{IdentifierError, bare_address, identifier, own_addresses};
+pub use mention::{Found, Names};
 pub use policy::{AcceptedLicense, Exception, Policy, PolicyError, PolicyLine};
 pub use said::{EVENT_PAYLOAD_TYPE, Said};
 pub use types::{Authentication, GrantProof, Obligation, Purpose, Scope, State, UnknownWord, Use};

@@ -106,6 +106,11 @@ impl Coverage {
         Ok(coverage)
     }
 
+    /// The events that speak of more than one image, in the order of the ledger.
+    pub fn events(&self) -> &[LedgerEntry] {
+        &self.events
+    }
+
     /// The events that cover an image, in the order of the ledger.
     pub fn covering(&self, connection: &Connection, image: &Held) -> Result<Vec<LedgerEntry>> {
         let mut places = BTreeSet::new();

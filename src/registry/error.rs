@@ -74,6 +74,9 @@ pub enum RegistryError {
         /// Its root.
         found: Sha256Digest,
     },
+    /// More names than can be looked for in a text.
+    #[error("the ledger holds more names of artists than can be looked for in captions")]
+    TooManyNames,
     /// A value has no canonical form.
     #[error(transparent)]
     Canonical(#[from] CanonicalError),
