@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::device::DeviceArgs;
 use super::error::HintExt;
-use super::{Context, Exit};
+use super::{Context, Exit, names};
 use crate::adapter::{self, Container};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::label::{Label, UsedAdapter, png};
@@ -71,8 +71,16 @@ pub struct Args {
     pub device: DeviceArgs,
 }
 
-/// Draws, labels, writes and, where there is a registry that knows the adapter, records.
+/// Draws, labels, writes and, where there is a registry that knows the adapter, records. Where there is a registry,
+/// nothing is drawn from a prompt that names an artist who opted out.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    if context.registry.exists() {
+        let prompts = args.prompt.iter().enumerate();
+        let prompts = prompts.map(|(at, prompt)| (format!("prompt {}", at + 1), prompt.as_str()));
+        if names::opted_out(context, &context.open_registry()?, prompts)? > 0 {
+            return Ok(Exit::Findings);
+        }
+    }
     let device = args.device.get()?;
     let base = Base::open(&args.base, args.base_config.as_deref())?;
     let mut pipeline = Pipeline::load(&base, &device)?;

@@ -21,6 +21,7 @@ mod images;
 mod ingest;
 mod key;
 mod ledger;
+mod names;
 mod policy;
 mod snapshot;
 mod subject;

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use super::bar::Bar;
 use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
-use super::{Context, Exit, Style};
+use super::{Context, Exit, Style, names};
+use crate::consent::Policy;
 use crate::digest::Sha256Digest;
 use crate::registry::{NewAdapter, NewRun, Registry};
-use crate::snapshot::{self, VerifiedSnapshot};
+use crate::snapshot::{self, Document, VerifiedSnapshot};
 use crate::train::adapter::{AdapterRun, Trained, train_adapter};
 use crate::train::config::AdapterConfig;
 use crate::train::watch::{Event, Stage, Watch};
@@ -38,6 +39,9 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let (config, digest) = AdapterConfig::read(&args.config)?;
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&config.output_name));
     let mut registry = context.open_registry()?;
+    if names_artists(context, &registry, &config)? {
+        return Ok(Exit::Findings);
+    }
     let clock = || Timestamp::now();
     let stop = stop_flag()?;
     let mut watch: Box<dyn Watch> = if context.json {
@@ -82,6 +86,30 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     record(&mut registry, &trained, &out, context)?;
     report(context, &trained, &out)?;
     Ok(Exit::Done)
+}
+
+/// Whether the trigger phrase, a sample prompt, or a caption of the snapshot names an artist who opted out. Captions
+/// count unless the snapshot's own policy lets them name such artists.
+fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig) -> Result<bool> {
+    let document = Document::of(registry, &config.snapshot).hint("`assent snapshot list` lists them")?;
+    let captions = if Policy::parse(&document.policy.text)?.refuse_names {
+        document.members.as_slice()
+    } else {
+        &[]
+    };
+    let trigger = config
+        .trigger_phrase
+        .iter()
+        .map(|text| ("`trigger_phrase`".to_string(), text.as_str()));
+    let title = [("`output_name`".to_string(), config.output_name.as_str())];
+    let prompts = config.sample_prompts.iter().enumerate();
+    let prompts = prompts.map(|(at, text)| (format!("sample prompt {}", at + 1), text.as_str()));
+    let captions = captions.iter().filter_map(|member| {
+        let caption = member.caption.as_deref()?;
+        Some((format!("the caption of {}", member.image.short()), caption))
+    });
+    let texts = trigger.chain(title).chain(prompts).chain(captions);
+    Ok(names::opted_out(context, registry, texts)? > 0)
 }
 
 /// Records a finished run and its adapter in the registry.

@@ -133,8 +133,8 @@ impl Folded {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let mut characters = text[..end].char_indices().peekable();
-        while let Some((at, c)) = characters.next() {
+        let characters = text[..end].char_indices();
+        for (at, c) in characters {
             let span = (at as u32, (at + c.len_utf8()) as u32);
             if is_apostrophe(c) {
                 let rest = &text[at + c.len_utf8()..end];

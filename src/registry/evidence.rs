@@ -4,10 +4,11 @@
 use rusqlite::{Connection, Transaction};
 
 use super::coverage::Coverage;
+use super::mentions::Mentions;
 use super::reading::{Held, Key, held, page};
 use super::values::{time, word};
 use super::{ImageFilter, ImageRecord, Registry, RegistryError, Result, near};
-use crate::consent::{Authentication, EventKind, Evidence, LedgerEntry, Neighbour, Purpose, State, Statement};
+use crate::consent::{Authentication, EventKind, Evidence, LedgerEntry, Neighbour, Purpose, State, Statement, Target};
 use crate::digest::Sha256Digest;
 
 /// An image with the evidence about it.
@@ -25,6 +26,7 @@ pub struct Reader<'r> {
     /// Ends, with nothing written, when this is dropped. None within a reader that is open already.
     _moment: Option<Transaction<'r>>,
     coverage: Coverage,
+    mentions: Mentions,
     /// Whether anybody refused anything: if not, no picture is denied for its likeness to another.
     refused: bool,
 }
@@ -40,10 +42,12 @@ impl Registry {
         };
         let sql = "SELECT EXISTS (SELECT 1 FROM consent_events WHERE kind = 'opt_out')
                    OR EXISTS (SELECT 1 FROM signals WHERE state = 'denied')";
+        let coverage = Coverage::of(connection)?;
         Ok(Reader {
             connection,
             _moment: moment,
-            coverage: Coverage::of(connection)?,
+            mentions: Mentions::of(connection, &coverage)?,
+            coverage,
             refused: connection.query_row(sql, [], |row| row.get(0))?,
         })
     }
@@ -91,9 +95,22 @@ impl Reader<'_> {
 
     fn gather(&self, held: Held) -> Result<Known> {
         let image = &held.record;
+        let ledger = self.coverage.covering(self.connection, &held)?;
+        let mut mentions = self
+            .mentions
+            .find("caption", image.caption.as_deref().unwrap_or_default());
+        for mention in &mut mentions {
+            // What was said of this picture alone answers for its caption too.
+            let about_it = ledger
+                .iter()
+                .filter(|entry| matches!(entry.event.target, Some(Target::Image(_))));
+            mention.ledger.extend(about_it.cloned());
+            mention.ledger.sort_by_key(|entry| entry.seq);
+        }
         let evidence = Evidence {
             statements: statements(self.connection, held.id)?,
-            ledger: self.coverage.covering(self.connection, &held)?,
+            ledger,
+            mentions,
             licenses: image.licenses.clone(),
             artists: image.artists.clone(),
             title: image.title.clone(),

@@ -199,3 +199,39 @@ fn a_list_that_is_dropped_halfway_leaves_nothing() {
     assert!(registry.list_entries(EntryKind::Artist).unwrap().is_empty());
     assert!(!registry.has_list(&Sha256Digest::of_bytes(b"")).unwrap());
 }
+
+#[test]
+fn a_caption_that_names_an_artist_who_opted_out_is_evidence() {
+    let mut registry = Registry::in_memory().unwrap();
+    let mut other = image("a", "/a.png", "Somebody");
+    other.location.caption = Some("a boat in the style of MIRA_LUND".into());
+    registry.add_images(&[other], time(0)).unwrap();
+    let mentions = |registry: &Registry| registry.evidence(&digest("a")).unwrap().mentions;
+    assert!(mentions(&registry).is_empty());
+    let event = NewEvent {
+        aliases: vec!["Mira Lund".into(), "https://mira.example/lund".into()],
+        ..opt_out(artist("M. L. Sowa"))
+    };
+    registry.append_event(&event, time(1)).unwrap();
+    let grant = NewEvent::new(EventKind::Grant, Some(artist("mira lund")));
+    registry.append_event(&grant, time(2)).unwrap();
+    let grant = NewEvent::new(EventKind::Grant, Some(Target::Image(digest("a"))));
+    registry.append_event(&grant, time(3)).unwrap();
+    let found = mentions(&registry);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].place.as_str(), found[0].name.as_str()),
+        ("caption", "MIRA_LUND")
+    );
+    let events: Vec<_> = found[0]
+        .ledger
+        .iter()
+        .map(|entry| (entry.seq, entry.event.kind))
+        .collect();
+    assert_eq!(
+        events,
+        [(1, EventKind::OptOut), (2, EventKind::Grant), (3, EventKind::Grant)]
+    );
+    let prompts = registry.mentions().unwrap();
+    assert_eq!(prompts.find("prompt", "M.L. Sowa, boat")[0].ledger.len(), 2);
+}
