@@ -71,10 +71,12 @@ fn image(
 
     let sha256 = Sha256Digest::of_bytes(&bytes);
     let contents = sidecars.read();
+    let (licensing, unread) = folder.licensing(absolute.file_name().unwrap_or_default());
     let mut found = signals::read(&Sources {
         picture: &bytes,
         digest: sha256,
         reuse: contents.reuse.as_deref(),
+        licensing: &licensing,
         xmp: contents.xmp.as_deref(),
         caption: contents.caption.as_deref(),
         trust: &options.trust,
@@ -94,6 +96,7 @@ fn image(
         .collect();
     licenses.extend(found.licenses);
     let mut needs_review = contents.problems;
+    needs_review.extend(unread.into_iter().cloned());
     needs_review.extend(found.needs_review);
     Ok(NewImage {
         sha256,

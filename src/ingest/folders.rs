@@ -1,9 +1,10 @@
-//! The folders above the pictures: which of them is the root of a copy of a site, which pages lie in them. Each folder
-//! is looked at once an ingest, whichever worker comes first.
+//! The folders above the pictures: which of them is the root of a copy of a site, which pages and which licence files
+//! lie in them. Each folder is looked at once an ingest, whichever worker comes first.
 //!
 //! The root of a picture's site is the nearest folder above it that holds `robots.txt`, `ai.txt` or `tdmrep.json`
 //! (beside them or in `.well-known/`), whether or not the user named that folder: what a site refuses does not depend
-//! on where in its copy the ingest begins. Nothing is looked for in the boundaries of the options, such as the user's
+//! on where in its copy the ingest begins. In the same way `REUSE.toml` and Debian's `debian/copyright` count up to the
+//! root of the project, which is the nearest folder that holds `.reuse`, `.git`, `.hg` or `LICENSES`. Nothing is looked for in the boundaries of the options, such as the user's
 //! home, or above them.
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::file::stamp;
 use super::sidecars::{read_at_most, read_limited};
 use crate::digest::Sha256Digest;
+use crate::signals::licensing::{Covering, LicenseFile, LicenseFileKind};
 use crate::signals::site::{MOST_ROBOTS, Page, Site};
 
 /// Folders above a picture that are looked at.
@@ -39,6 +41,9 @@ pub(super) struct Folder {
     /// The site it is part of: its own, or that of the folder above.
     root: Option<Arc<Root>>,
     pages: OnceLock<Pages>,
+    licenses: Vec<Licenses>,
+    /// Whether licence files above speak of other projects.
+    project: bool,
     context: OnceLock<Sha256Digest>,
 }
 
@@ -49,6 +54,14 @@ struct Root {
     /// Digest of what would make its files another reading.
     stamp: Sha256Digest,
     problems: Vec<String>,
+}
+
+/// A licence file, read when a picture needs it.
+struct Licenses {
+    kind: LicenseFileKind,
+    path: PathBuf,
+    stamp: Stamp,
+    parsed: OnceLock<Result<LicenseFile, String>>,
 }
 
 /// The pages of one folder, by name.
@@ -104,10 +117,27 @@ impl<'a> Folders<'a> {
 impl Folder {
     fn look(path: &Path, parent: Arc<Folder>) -> Self {
         let root = Root::look(path).map(Arc::new).or_else(|| parent.root.clone());
+        let kinds = [
+            (LicenseFileKind::ReuseToml, "REUSE.toml"),
+            (LicenseFileKind::Dep5, ".reuse/dep5"),
+            (LicenseFileKind::Debian, "debian/copyright"),
+        ];
+        let licenses = kinds.into_iter().filter_map(|(kind, name)| {
+            let path = path.join(name);
+            Some(Licenses {
+                kind,
+                stamp: stamp_of(&path)?,
+                path,
+                parsed: OnceLock::new(),
+            })
+        });
+        let marks = [".reuse", ".git", ".hg", "LICENSES"];
         Folder {
             path: path.to_path_buf(),
             parent: Some(parent),
             root,
+            licenses: licenses.collect(),
+            project: marks.iter().any(|mark| path.join(mark).exists()),
             ..Folder::default()
         }
     }
@@ -120,9 +150,13 @@ impl Folder {
         }
     }
 
+    fn root_path(&self) -> Option<&Path> {
+        self.root.as_ref().map(|root| root.path.as_path())
+    }
+
     /// The path of a file in this folder below the root of its site, or below this folder where there is no site.
     pub fn path_in_site(&self, name: &OsStr) -> Vec<u8> {
-        joined(self.root.as_deref(), &self.path, Some(name))
+        joined(self.root_path(), &self.path, Some(name))
     }
 
     /// This folder and those above it up to the root of the site.
@@ -136,6 +170,39 @@ impl Folder {
         })
     }
 
+    /// This folder and those above it up to the root of the project, nearest first.
+    fn project(&self) -> impl Iterator<Item = &Folder> {
+        let mut next = self.parent.is_some().then_some(self);
+        std::iter::from_fn(move || {
+            let folder = next?;
+            let above = folder.parent.as_deref().filter(|above| above.parent.is_some());
+            next = above.filter(|_| !folder.project);
+            Some(folder)
+        })
+    }
+
+    /// The licence files that may speak about a file in this folder, nearest first, and what stood in the way of
+    /// reading others.
+    pub fn licensing(&self, name: &OsStr) -> (Vec<Covering<'_>>, Vec<&String>) {
+        let (mut covering, mut problems) = (Vec::new(), Vec::new());
+        for folder in self.project() {
+            for licenses in &folder.licenses {
+                let parsed = licenses.parsed.get_or_init(|| {
+                    let bytes = read_limited(&licenses.path)?;
+                    Ok(LicenseFile::parse(licenses.kind, &bytes))
+                });
+                match parsed {
+                    Ok(file) => covering.push(Covering {
+                        file,
+                        path: String::from_utf8_lossy(&joined(Some(&folder.path), &self.path, Some(name))).into_owned(),
+                    }),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        (covering, problems)
+    }
+
     fn pages(&self) -> &Pages {
         self.pages.get_or_init(|| Pages::list(&self.path))
     }
@@ -146,7 +213,7 @@ impl Folder {
         for folder in self.chain() {
             let listed = folder.pages();
             let (parsed, wrong) = listed.parsed.get_or_init(|| {
-                let place = joined(folder.root.as_deref(), &folder.path, None);
+                let place = joined(folder.root_path(), &folder.path, None);
                 listed.read(&place)
             });
             pages.extend(parsed);
@@ -167,6 +234,9 @@ impl Folder {
                 for (page, stamp) in &folder.pages().files {
                     add(&mut context, page, *stamp);
                 }
+            }
+            for file in self.project().flat_map(|folder| &folder.licenses) {
+                add(&mut context, &file.path, file.stamp);
             }
             Sha256Digest::from_bytes(context.finalize().into())
         })
@@ -262,9 +332,9 @@ impl Pages {
     }
 }
 
-/// The path of a folder, or of a file in it, below the root of its site.
-fn joined(root: Option<&Root>, folder: &Path, name: Option<&OsStr>) -> Vec<u8> {
-    let below = root.and_then(|root| folder.strip_prefix(&root.path).ok());
+/// The path of a folder, or of a file in it, below `root`, with `/` between the parts.
+fn joined(root: Option<&Path>, folder: &Path, name: Option<&OsStr>) -> Vec<u8> {
+    let below = root.and_then(|root| folder.strip_prefix(root).ok());
     let parts = below.into_iter().flat_map(Path::iter).chain(name);
     parts.map(OsStr::as_encoded_bytes).collect::<Vec<_>>().join(&b'/')
 }

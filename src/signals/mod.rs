@@ -12,6 +12,7 @@ mod facts;
 mod generated;
 mod iptc;
 mod license;
+pub mod licensing;
 mod manifest;
 mod read;
 pub mod site;
@@ -136,6 +137,8 @@ pub struct Metadata {
     /// Its licences as SPDX expressions, each with what it was read from (`reuse`, `xmp`, `exif`, `iptc`,
     /// `text`, `c2pa`).
     pub licenses: Vec<(String, String)>,
+    /// Copyright notices as they stand in licence files.
+    pub notices: Vec<String>,
     /// The title it carries, if any.
     pub title: Option<String>,
     /// The caption of its sidecar, if any.

@@ -2,7 +2,12 @@
 
 use super::claims::shortened;
 use super::container::{Blocks, blocks};
+<<<<<<< HEAD
 use super::{Metadata, Trust, facts, iptc, license, manifest};
+=======
+use super::licensing::Covering;
+use super::{Metadata, facts, iptc, licensing};
+>>>>>>> a12d178 (Read REUSE in all three forms and Debian's copyright files)
 use crate::digest::Sha256Digest;
 
 /// The bytes that belong to one picture.
@@ -14,6 +19,8 @@ pub struct Sources<'a> {
     pub digest: Sha256Digest,
     /// Its REUSE sidecar, `NAME.license`.
     pub reuse: Option<&'a [u8]>,
+    /// The licence files above it, nearest first.
+    pub licensing: &'a [Covering<'a>],
     /// Its XMP sidecar, `NAME.xmp`.
     pub xmp: Option<&'a [u8]>,
     /// Its caption sidecar, `.txt` or `.caption`.
@@ -26,15 +33,7 @@ pub struct Sources<'a> {
 /// [`Metadata::needs_review`].
 pub fn read(sources: &Sources) -> Metadata {
     let mut found = Metadata::default();
-    if let Some(sidecar) = sources.reuse {
-        let reuse = license::reuse(sidecar);
-        reuse.holders.iter().for_each(|holder| found.add_artist(holder));
-        reuse
-            .licenses
-            .into_iter()
-            .for_each(|license| found.add_license(license, "reuse"));
-        found.needs_review.extend(reuse.problems);
-    }
+    licensing::read(sources.reuse, sources.licensing, &mut found);
     let Blocks {
         xmp,
         exif,

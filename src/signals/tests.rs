@@ -19,6 +19,7 @@ fn sources(picture: &[u8]) -> Sources<'_> {
         picture,
         digest: Sha256Digest::of_bytes(picture),
         reuse: None,
+        licensing: &[],
         xmp: None,
         caption: None,
         trust: &TRUST,
