@@ -30,6 +30,9 @@ pub struct Args {
     /// Certificates (PEM) whose signatures count as trusted
     #[arg(long, value_name = "FILE", env = "ASSENT_TRUST")]
     trust: Option<PathBuf>,
+    /// The collection that they are counted to, for opt-outs and grants that name one
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
     /// Extension of the caption files beside the pictures [default: txt, then caption]
     #[arg(long, value_name = "EXT")]
     captions: Vec<String>,
@@ -100,6 +103,10 @@ fn options(args: &Args) -> Result<Options> {
         },
         None => None,
     };
+    let collection = args.collection.as_deref().map(str::trim);
+    if collection == Some("") {
+        bail!("expected the name of a collection, got nothing");
+    }
     let defaults = Options::default();
     let captions = match args.captions.as_slice() {
         [] => defaults.captions,
@@ -112,6 +119,7 @@ fn options(args: &Args) -> Result<Options> {
         artist: args.artist.clone(),
         license,
         source: args.source.clone(),
+        collection: collection.map(str::to_string),
         captions,
         trust: trust(args.trust.as_deref())?,
         limits: Limits {

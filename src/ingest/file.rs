@@ -109,6 +109,8 @@ fn image(
         location: NewLocation {
             path: absolute.to_path_buf(),
             source: options.source.clone(),
+            collection: options.collection.clone(),
+            notices: found.notices,
             title: found.title,
             caption: found.caption,
             artists,

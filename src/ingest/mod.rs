@@ -43,6 +43,8 @@ pub struct Options {
     pub license: Option<String>,
     /// Where the files come from, as an address.
     pub source: Option<String>,
+    /// The collection that they are counted to.
+    pub collection: Option<String>,
     /// Extensions of caption sidecars, without the dot; the first that exists counts.
     pub captions: Vec<String>,
     /// Whose signatures count as trusted.
@@ -64,6 +66,7 @@ impl Default for Options {
             artist: None,
             license: None,
             source: None,
+            collection: None,
             captions: vec!["txt".to_string(), "caption".to_string()],
             trust: Trust::default(),
             limits: Limits::default(),

@@ -50,7 +50,7 @@ impl Sidecars {
         add(b"assent ingest 3");
         add(&inode.to_le_bytes());
         add(folder.context().as_bytes());
-        for option in [&options.artist, &options.license, &options.source] {
+        for option in [&options.artist, &options.license, &options.source, &options.collection] {
             add(&[u8::from(option.is_some())]);
             add(option.as_deref().unwrap_or_default().as_bytes());
         }

@@ -130,7 +130,7 @@ impl Coverage {
                 places.extend(self.by_list.get(&list).into_iter().flatten());
             }
         }
-        for collection in &image.collections {
+        for collection in &image.record.collections {
             places.extend(self.by_collection.get(collection).into_iter().flatten());
         }
         let mut covering: Vec<_> = places.into_iter().map(|place| self.events[*place].clone()).collect();

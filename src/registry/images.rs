@@ -37,6 +37,10 @@ pub struct NewLocation {
     pub path: std::path::PathBuf,
     /// Where the picture comes from, as an address.
     pub source: Option<String>,
+    /// The collection that its curator counts it to.
+    pub collection: Option<String>,
+    /// Copyright notices as they stand in licence files.
+    pub notices: Vec<String>,
     /// Its title.
     pub title: Option<String>,
     /// Its caption.

@@ -107,13 +107,16 @@ pub(super) fn record(connection: &Connection, image: i64, new: &NewLocation, at:
         new.modified,
         new.context,
         at.to_string(),
+        new.collection,
+        json_of(&new.notices),
     ];
     let (id, changed) = match &known {
         Some(before) => {
             connection
                 .prepare_cached(
                     "UPDATE locations SET image_id = ?1, source = ?3, title = ?4, caption = ?5, ai_generated = ?6,
-                        needs_review = ?7, size = ?8, modified = ?9, context = ?10, seen_at = ?11 WHERE path = ?2",
+                        needs_review = ?7, size = ?8, modified = ?9, context = ?10, seen_at = ?11,
+                        collection = ?12, notices = ?13 WHERE path = ?2",
                 )?
                 .execute(values)?;
             let same = before.image == image && before.reading == (size, new.modified, new.context);
@@ -123,7 +126,8 @@ pub(super) fn record(connection: &Connection, image: i64, new: &NewLocation, at:
             connection
                 .prepare_cached(
                     "INSERT INTO locations (image_id, path, source, title, caption, ai_generated, needs_review, size,
-                        modified, context, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                        modified, context, seen_at, collection, notices)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 )?
                 .execute(values)?;
             (connection.last_insert_rowid(), true)

@@ -64,6 +64,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_consent_in_full.sql"),
     include_str!("migrations/0006_near.sql"),
     include_str!("migrations/0007_classes.sql"),
+    include_str!("migrations/0008_notices.sql"),
 ];
 
 /// An open registry.

@@ -44,6 +44,10 @@ pub struct ImageRecord {
     pub artists: Vec<String>,
     /// Its licences.
     pub licenses: Vec<LicenseFact>,
+    /// Copyright notices as they stand in licence files.
+    pub notices: Vec<String>,
+    /// The collections that its curators named for it.
+    pub collections: Vec<String>,
     /// Its title.
     pub title: Option<String>,
     /// Its caption: the first there is.
@@ -80,8 +84,6 @@ pub(super) struct Held {
     pub id: i64,
     /// The rows of its artists.
     pub artists: Vec<i64>,
-    /// The collections that its places belong to.
-    pub collections: Vec<String>,
     /// What there is to tell.
     pub record: ImageRecord,
 }
@@ -205,6 +207,8 @@ pub(super) fn held(connection: &Connection, key: Key) -> Result<Option<Held>> {
             sources: Vec::new(),
             artists: Vec::new(),
             licenses: Vec::new(),
+            notices: Vec::new(),
+            collections: Vec::new(),
             title: None,
             caption: None,
             ai_generated: false,
@@ -213,7 +217,6 @@ pub(super) fn held(connection: &Connection, key: Key) -> Result<Option<Held>> {
         Ok(Held {
             id: row.get(0)?,
             artists: Vec::new(),
-            collections: Vec::new(),
             record,
         })
     };
@@ -248,7 +251,7 @@ pub(super) fn held(connection: &Connection, key: Key) -> Result<Option<Held>> {
 
 fn read_locations(connection: &Connection, held: &mut Held) -> Result<()> {
     let mut query = connection.prepare_cached(
-        "SELECT path, source, title, caption, ai_generated, needs_review, collection FROM locations
+        "SELECT path, source, title, caption, ai_generated, needs_review, collection, notices FROM locations
          WHERE image_id = ?1 ORDER BY id",
     )?;
     let mut rows = query.query([held.id])?;
@@ -273,9 +276,14 @@ fn read_locations(connection: &Connection, held: &mut Held) -> Result<()> {
             }
         }
         if let Some(collection) = row.get::<_, Option<String>>(6)?
-            && !held.collections.contains(&collection)
+            && !image.collections.contains(&collection)
         {
-            held.collections.push(collection);
+            image.collections.push(collection);
+        }
+        for notice in texts(&row.get::<_, String>(7)?)? {
+            if !image.notices.contains(&notice) {
+                image.notices.push(notice);
+            }
         }
     }
     Ok(())

@@ -27,6 +27,8 @@ pub(super) fn image(name: &str, path: &str, artist: &str) -> NewImage {
         location: NewLocation {
             path: path.into(),
             source: Some(format!("https://a.example{path}")),
+            collection: None,
+            notices: Vec::new(),
             title: None,
             caption: None,
             artists: vec![artist.into()],

@@ -2,12 +2,8 @@
 
 use super::claims::shortened;
 use super::container::{Blocks, blocks};
-<<<<<<< HEAD
-use super::{Metadata, Trust, facts, iptc, license, manifest};
-=======
 use super::licensing::Covering;
-use super::{Metadata, facts, iptc, licensing};
->>>>>>> a12d178 (Read REUSE in all three forms and Debian's copyright files)
+use super::{Metadata, Trust, facts, iptc, licensing, manifest};
 use crate::digest::Sha256Digest;
 
 /// The bytes that belong to one picture.

@@ -50,6 +50,8 @@ impl World {
             location: NewLocation {
                 path,
                 source: None,
+                collection: None,
+                notices: Vec::new(),
                 title: None,
                 caption: Some(format!("a picture of {name}")),
                 artists: vec![artist.into()],

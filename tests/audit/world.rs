@@ -141,6 +141,8 @@ fn image(name: &str, path: PathBuf, artist: &str) -> NewImage {
         location: NewLocation {
             path,
             source: Some("https://example.org/gallery/".to_owned() + name),
+            collection: None,
+            notices: Vec::new(),
             title: None,
             caption: Some(format!("a drawing, {name}")),
             artists: vec![artist.into()],

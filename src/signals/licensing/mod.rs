@@ -10,7 +10,7 @@ mod tests;
 
 use super::Metadata;
 use debian::Debian;
-use reuse::{Precedence, ReuseToml, Terms};
+use reuse::{Annotation, Precedence, ReuseToml, Terms};
 
 /// A licence file that speaks about the files of its folder and below it.
 #[derive(Debug)]
@@ -57,64 +57,8 @@ pub struct Covering<'a> {
 /// Adds what the sidecar `NAME.license` and the licence files above, nearest first, say about a picture.
 pub(super) fn read(sidecar: Option<&[u8]>, above: &[Covering], found: &mut Metadata) {
     let sidecar = sidecar.map(reuse::sidecar);
-    let mut tables = Vec::new();
-    for covering in above {
-        match &covering.file.0 {
-            File::Toml(file) => {
-                file.problems
-                    .iter()
-                    .for_each(|problem| found.add_review(problem.clone()));
-                tables.extend(file.annotation(&covering.path));
-            }
-            File::Dep5(_) | File::Debian(_) => {}
-        }
-    }
-    // What is closer than the outermost that overrides is not heard.
-    let overriding = tables
-        .iter()
-        .rposition(|table| table.precedence == Precedence::Override);
-    tables.drain(..overriding.unwrap_or(0));
-    let own = sidecar.filter(|_| overriding.is_none());
-    let mut heard: Vec<&Terms> = own.iter().collect();
-    heard.extend(
-        tables
-            .iter()
-            .filter(|table| table.precedence != Precedence::Closest)
-            .map(|table| &table.terms),
-    );
-    for terms in &heard {
-        add(found, &terms.notices, &terms.licenses);
-        terms
-            .problems
-            .iter()
-            .for_each(|problem| found.add_review(problem.clone()));
-    }
-    if overriding.is_none() {
-        // Copyright and licence fall back each by itself.
-        let lacking = |has: fn(&Terms) -> bool| !own.as_ref().is_some_and(has);
-        let closest = |has: fn(&Terms) -> bool| {
-            let mut closest = tables.iter().filter(|table| table.precedence == Precedence::Closest);
-            closest.find(|table| has(&table.terms)).map(|table| &table.terms)
-        };
-        let (copyright, licence): (fn(&Terms) -> bool, fn(&Terms) -> bool) = (
-            |terms| !terms.notices.is_empty(),
-            |terms| !(terms.licenses.is_empty() && terms.problems.is_empty()),
-        );
-        if let Some(terms) = closest(copyright).filter(|_| lacking(copyright)) {
-            add(found, &terms.notices, &[]);
-        }
-        if let Some(terms) = closest(licence).filter(|_| lacking(|terms| !terms.licenses.is_empty())) {
-            add(found, &[], &terms.licenses);
-            terms
-                .problems
-                .iter()
-                .for_each(|problem| found.add_review(problem.clone()));
-        }
-    }
-    let silent = own
-        .as_ref()
-        .is_some_and(|own| own.licenses.is_empty() && own.problems.is_empty());
-    if silent && found.licenses.is_empty() {
+    read_reuse(sidecar.as_ref(), above, found);
+    if sidecar.is_some_and(|own| own.licenses.is_empty() && own.problems.is_empty()) && found.licenses.is_empty() {
         found.add_review("the REUSE sidecar names no licence".to_string());
     }
     for covering in above {
@@ -123,13 +67,11 @@ pub(super) fn read(sidecar: Option<&[u8]>, above: &[Covering], found: &mut Metad
             File::Debian(file) => (file, "debian"),
             File::Toml(_) => continue,
         };
-        file.problems
-            .iter()
-            .for_each(|problem| found.add_review(problem.clone()));
+        add_problems(found, &file.problems);
         let Some(paragraph) = file.paragraph(&covering.path) else {
             continue;
         };
-        add(found, &paragraph.notices, &[]);
+        add_notices(found, &paragraph.notices);
         match &paragraph.license {
             Ok(license) => found.add_license(license.clone(), source),
             Err(name) => found.add_review(format!("a copyright file names the unknown licence `{name}`")),
@@ -137,7 +79,56 @@ pub(super) fn read(sidecar: Option<&[u8]>, above: &[Covering], found: &mut Metad
     }
 }
 
-fn add(found: &mut Metadata, notices: &[String], licenses: &[String]) {
+/// The sidecar and the `REUSE.toml` files, by their precedence.
+fn read_reuse(sidecar: Option<&Terms>, above: &[Covering], found: &mut Metadata) {
+    let mut tables: Vec<&Annotation> = Vec::new();
+    for covering in above {
+        if let File::Toml(file) = &covering.file.0 {
+            add_problems(found, &file.problems);
+            tables.extend(file.annotation(&covering.path));
+        }
+    }
+    // What is closer than the outermost that overrides is not heard.
+    let overriding = tables
+        .iter()
+        .rposition(|table| table.precedence == Precedence::Override);
+    tables.drain(..overriding.unwrap_or(0));
+    let own = sidecar.filter(|_| overriding.is_none());
+    let (closest, others): (Vec<&Annotation>, Vec<_>) = tables
+        .into_iter()
+        .partition(|table| table.precedence == Precedence::Closest);
+    for terms in own.into_iter().chain(others.iter().map(|table| &table.terms)) {
+        add_notices(found, &terms.notices);
+        add_licenses(found, terms);
+    }
+    if overriding.is_some() {
+        return;
+    }
+    // Copyright and licence fall back each by itself.
+    if own.is_none_or(|own| own.notices.is_empty())
+        && let Some(table) = closest.iter().find(|table| !table.terms.notices.is_empty())
+    {
+        add_notices(found, &table.terms.notices);
+    }
+    if own.is_none_or(|own| own.licenses.is_empty())
+        && let Some(table) = closest.iter().find(|table| table.terms.licensed())
+    {
+        add_licenses(found, &table.terms);
+    }
+}
+
+fn add_problems(found: &mut Metadata, problems: &[String]) {
+    problems.iter().for_each(|problem| found.add_review(problem.clone()));
+}
+
+fn add_licenses(found: &mut Metadata, terms: &Terms) {
+    for license in &terms.licenses {
+        found.add_license(license.clone(), "reuse");
+    }
+    add_problems(found, &terms.problems);
+}
+
+fn add_notices(found: &mut Metadata, notices: &[String]) {
     for notice in notices {
         if let Some(holder) = notice::holder(notice) {
             found.add_artist(&holder);
@@ -145,8 +136,5 @@ fn add(found: &mut Metadata, notices: &[String], licenses: &[String]) {
         if !found.notices.contains(notice) {
             found.notices.push(notice.clone());
         }
-    }
-    for license in licenses {
-        found.add_license(license.clone(), "reuse");
     }
 }

@@ -23,6 +23,11 @@ pub(super) struct Terms {
 }
 
 impl Terms {
+    /// Whether a licence is named, understood or not.
+    pub fn licensed(&self) -> bool {
+        !(self.licenses.is_empty() && self.problems.is_empty())
+    }
+
     fn add_notice(&mut self, text: &str) {
         let text = shortened(text.trim());
         if holder(&text).is_some() && !self.notices.contains(&text) {

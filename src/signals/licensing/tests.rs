@@ -44,11 +44,14 @@ fn said(sidecar: Option<&str>, above: &[&LicenseFile]) -> (Vec<String>, Vec<Stri
     )
 }
 
+/// A sidecar, the files above it, the artists, the licences.
+type Case<'a> = (Option<&'a str>, Vec<LicenseFile>, &'a [&'a str], &'a [&'a str]);
+
 #[test]
 fn the_precedence_of_reuse_holds() {
     let own = sidecar("2020 Own", "CC0-1.0");
     let own = Some(own.as_str());
-    let cases: Vec<(Option<&str>, Vec<LicenseFile>, &[&str], &[&str])> = vec![
+    let cases: Vec<Case> = vec![
         (own, vec![toml("closest", "Near", "MIT")], &["Own"], &["CC0-1.0"]),
         (
             None,

@@ -67,7 +67,7 @@ impl Rsl {
 
     /// What the file says about a path in canonical form: each purpose that it speaks of with its state, and why.
     /// None when it does not cover the path. The longest `url` speaks; of several licences any may be taken up, but
-    /// what one of them prohibits is prohibited.
+    /// what one of them prohibits is prohibited. What is allowed must be said.
     pub fn says(&self, path: &[u8]) -> Option<Vec<(Purpose, State, String)>> {
         let matching = self.contents.iter().filter(|content| content.pattern.matches(path));
         let most = matching.clone().map(|content| content.pattern.weight).max()?;
@@ -111,6 +111,8 @@ fn said(contents: &[&Content], purpose: Purpose, usages: &[&str]) -> Option<(Sta
                     conditions.push("a licence server".to_string());
                 }
                 match conditions.as_slice() {
+                    // Not to forbid is not to allow.
+                    [] if permits.is_none() => continue,
                     [] => (State::Granted, format!("permits {what}")),
                     _ => (
                         State::Constrained,
@@ -318,7 +320,7 @@ mod tests {
             ("<prohibits type=\"usage\">ai-all</prohibits>", I, Some(Denied)),
             ("<prohibits type=\"usage\">all</prohibits>", M, Some(Denied)),
             ("<prohibits type=\"usage\">ai-index</prohibits>", I, Some(Denied)),
-            ("<prohibits type=\"usage\">search</prohibits>", T, Some(Granted)),
+            ("<prohibits type=\"usage\">search</prohibits>", T, None),
             (
                 "<permits type=\"usage\">ai-all</permits><prohibits type=\"usage\">ai-train</prohibits>",
                 T,

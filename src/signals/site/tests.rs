@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use SignalSource as S;
+use crate::consent::{Purpose, State};
+use crate::signals::SignalSource as S;
+use crate::signals::{Authentication, Claim, Metadata};
 
 const T: Purpose = Purpose::AiTraining;
 const G: Purpose = Purpose::AiGenerativeTraining;
@@ -166,7 +168,7 @@ fn every_signal_of_a_site_becomes_its_state() {
                 );
             }),
             S::Rsl,
-            [each(&[T, G], Denied), each(&[I, M], Granted)].concat(),
+            each(&[T, G], Denied),
         ),
         (
             files(|f| f.robots = Some("License: https://e.org/../secret.xml")),
