@@ -4,6 +4,9 @@
 //! they are missing the test says so loudly and passes, unless `ASSENT_REQUIRE_PYTHON` is set, as `.ci/run` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/python.rs"]
+mod support;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -22,7 +25,7 @@ const ALPHA: f64 = 2.0;
 
 #[test]
 fn diffusers_computes_the_same_with_an_adapter_of_ours() {
-    let Some(python) = python() else { return };
+    let Some(python) = support::python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let device = Device::flex();
@@ -148,24 +151,4 @@ fn adapter_modules(config: &UNetConfig) -> Vec<adapter::LoraModule> {
 fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
-/// The interpreter, if it has what the script imports.
-fn python() -> Option<String> {
-    let python = std::env::var("ASSENT_PYTHON").unwrap_or_else(|_| "python3".into());
-    let imports = "import torch, diffusers, peft, transformers, safetensors";
-    let tried = Command::new(&python).args(["-c", imports]).output();
-    let why = match tried {
-        Ok(output) if output.status.success() => return Some(python),
-        Ok(output) => String::from_utf8_lossy(&output.stderr)
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let text = format!("`{python}` cannot load diffusers and PEFT ({why}); see tests/interop/requirements.txt");
-    assert!(std::env::var_os("ASSENT_REQUIRE_PYTHON").is_none(), "{text}");
-    eprintln!("\n*** NOT TESTED: {text} ***\n");
-    None
 }

@@ -2,27 +2,22 @@
 //!
 //! Everything is read from the configuration; SD 1.x, SD 2.x and SDXL are configurations of this one model.
 
+mod embedding;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
+
+pub use embedding::Added;
+use embedding::{Mlp, sinusoids};
 
 use super::blocks::{Resnet, Upsample};
 use super::config::{self, UNetConfig};
-use super::layers::{Conv2d, Linear, Module, Norm, Visitor, join};
+use super::layers::{Conv2d, Module, Norm, Visitor, join};
 use super::transformer::{Transformer, TransformerConfig};
 use super::weights::{Checkpoint, LoadError, Weights};
-use crate::kernels;
 use crate::names::Key;
-
-/// What SDXL adds to the time embedding.
-#[derive(Debug, Clone)]
-pub struct Added {
-    /// `[B, P]`, the pooled text.
-    pub text_embeds: Tensor<2>,
-    /// `[B, 6]`: original height and width, crop top and left, target height and width.
-    pub time_ids: Tensor<2>,
-}
 
 /// A tensor on its way through the model.
 pub enum Probe<'a> {
@@ -30,32 +25,6 @@ pub enum Probe<'a> {
     Map(&'a Tensor<4>),
     /// `[B, T]`
     Vector(&'a Tensor<2>),
-}
-
-#[derive(Debug, Clone)]
-struct Mlp {
-    linear_1: Linear,
-    linear_2: Linear,
-}
-
-impl Mlp {
-    fn load(w: &mut Weights, path: &str, input: usize, output: usize) -> Self {
-        Self {
-            linear_1: Linear::load(w, &join(path, "linear_1"), input, output, true),
-            linear_2: Linear::load(w, &join(path, "linear_2"), output, output, true),
-        }
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(kernels::silu(self.linear_1.forward(x)))
-    }
-}
-
-impl Module for Mlp {
-    fn visit(&mut self, path: &str, v: &mut dyn Visitor) {
-        self.linear_1.visit(&join(path, "linear_1"), v);
-        self.linear_2.visit(&join(path, "linear_2"), v);
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -381,27 +350,6 @@ fn attends(found: &str, with: &str, without: &str) -> Result<bool, String> {
         _ if found == without => Ok(false),
         _ => Err(format!("block type: expected `{with}` or `{without}`, found `{found}`")),
     }
-}
-
-/// The sinusoidal embedding of timesteps (Vaswani et al. 2017), computed in f64 on the host.
-///
-/// # Shapes
-/// `n` steps → `[n, width]`
-fn sinusoids(steps: &[f32], width: usize, cos_first: bool, shift: f64, device: &Device) -> Tensor<2> {
-    let half = width / 2;
-    let mut values = Vec::with_capacity(steps.len() * width);
-    for &step in steps {
-        let angle = |i: usize| f64::from(step) * (-(10000_f64.ln()) * i as f64 / (half as f64 - shift)).exp();
-        let cos = (0..half).map(|i| angle(i).cos() as f32);
-        let sin = (0..half).map(|i| angle(i).sin() as f32);
-        if cos_first {
-            values.extend(cos.chain(sin))
-        } else {
-            values.extend(sin.chain(cos))
-        }
-        values.extend((2 * half..width).map(|_| 0.0));
-    }
-    Tensor::from_data(TensorData::new(values, [steps.len(), width]), device)
 }
 
 impl Module for UNet {

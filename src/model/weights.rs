@@ -264,3 +264,6 @@ fn first_of(sort: &str, keys: &[String]) -> String {
 fn same_shape(found: &[usize], wanted: &[usize]) -> bool {
     found.starts_with(wanted) && found[wanted.len()..].iter().all(|&n| n == 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ pub struct AdapterConfig {
     /// The adapter's title.
     #[serde(default = "title")]
     pub output_name: String,
-    /// A diffusers folder; relative to the configuration's own folder.
+    /// A diffusers folder, or a checkpoint in one safetensors file; relative to the configuration's own folder.
     pub pretrained_model_name_or_path: PathBuf,
     /// Name of the snapshot to train on.
     pub snapshot: String,

@@ -281,12 +281,30 @@ impl Checkpoint {
             }),
             other => return Err(format!("expected f32, f16 or bf16, found {other:?}")),
         };
+        self.release(entry);
         if values.iter().all(|v| v.is_finite()) {
             Ok(values)
         } else {
             Err("holds NaN or infinity".to_owned())
         }
     }
+}
+
+impl Checkpoint {
+    /// Gives the pages of a tensor that was read back to the system, which counts them among the program's memory.
+    #[cfg(unix)]
+    fn release(&self, entry: &Entry) {
+        if let Some(map) = self.files.get(entry.file) {
+            // SAFETY: the map is read-only and of a file, so that the pages are read again when they are touched again.
+            // Where the system does not know the advice, they stay, which is no error.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, entry.range.start, entry.range.len())
+            };
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn release(&self, _entry: &Entry) {}
 }
 
 fn widen<const N: usize>(entry: &Entry, values: &[[u8; N]], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
