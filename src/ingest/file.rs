@@ -79,6 +79,7 @@ fn image(
         licensing: &licensing,
         xmp: contents.xmp.as_deref(),
         caption: contents.caption.as_deref(),
+        drawing: contents.drawing.as_deref(),
         trust: &options.trust,
     });
     read_site(folder, absolute, &contents, &mut found);

@@ -21,6 +21,7 @@ pub(super) struct Sidecars {
     caption: Option<PathBuf>,
     headers: Option<PathBuf>,
     page: Option<PathBuf>,
+    drawing: Option<PathBuf>,
     /// Digest of what would make them, or the options, another reading.
     pub context: Sha256Digest,
 }
@@ -33,12 +34,13 @@ pub(super) struct Contents {
     pub caption: Option<Vec<u8>>,
     pub headers: Option<Vec<u8>>,
     pub page: Option<Vec<u8>>,
+    pub drawing: Option<Vec<u8>>,
     pub problems: Vec<String>,
 }
 
 impl Sidecars {
     /// Finds the sidecars of the picture at `path`: `a.png.license`, `a.png.xmp` or `a.xmp`, `a.png.txt` or `a.txt`,
-    /// `a.png.headers`, `a.png.html` or `a.html`.
+    /// `a.png.headers`, `a.png.html` or `a.html`, `a.svg`.
     pub fn of(path: &Path, inode: u64, options: &Options, folder: &Folder) -> Self {
         let mut context = Sha256::new();
         // Every part with its length: two different lists never make the same bytes.
@@ -47,7 +49,7 @@ impl Sidecars {
             context.update(part);
         };
         // A reading by a version that finds other things is another reading; the number goes up with it.
-        add(b"assent ingest 3");
+        add(b"assent ingest 4");
         add(&inode.to_le_bytes());
         add(folder.context().as_bytes());
         for option in [&options.artist, &options.license, &options.source, &options.collection] {
@@ -84,12 +86,16 @@ impl Sidecars {
         );
         let headers = find(vec![appended(path, "headers")]);
         let page = find(vec![appended(path, "html"), path.with_extension("html")]);
+        // The drawing it was made from; a picture that is called so itself is none.
+        let drawing = path.with_extension("svg");
+        let drawing = find(Some(drawing).into_iter().filter(|drawing| drawing != path).collect());
         Sidecars {
             reuse,
             xmp,
             caption,
             headers,
             page,
+            drawing,
             context: Sha256Digest::from_bytes(context.finalize().into()),
         }
     }
@@ -112,6 +118,8 @@ impl Sidecars {
             caption,
             headers,
             page,
+            // Drawings can be large; what they say of themselves stands at their beginning.
+            drawing: self.drawing.as_deref().and_then(|path| read_at_most(path, MOST).ok()),
             ..contents
         }
     }

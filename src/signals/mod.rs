@@ -16,6 +16,7 @@ pub mod licensing;
 mod manifest;
 mod read;
 pub mod site;
+mod svg;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -135,7 +136,7 @@ pub struct Metadata {
     /// Who made it, in the order it was found: REUSE, XMP, EXIF, IPTC, text chunks.
     pub artists: Vec<String>,
     /// Its licences as SPDX expressions, each with what it was read from (`reuse`, `xmp`, `exif`, `iptc`,
-    /// `text`, `c2pa`).
+    /// `text`, `c2pa`, `svg`).
     pub licenses: Vec<(String, String)>,
     /// Copyright notices as they stand in licence files.
     pub notices: Vec<String>,

@@ -3,7 +3,7 @@
 use super::claims::shortened;
 use super::container::{Blocks, blocks};
 use super::licensing::Covering;
-use super::{Metadata, Trust, facts, iptc, licensing, manifest};
+use super::{Metadata, Trust, facts, iptc, licensing, manifest, svg};
 use crate::digest::Sha256Digest;
 
 /// The bytes that belong to one picture.
@@ -21,6 +21,8 @@ pub struct Sources<'a> {
     pub xmp: Option<&'a [u8]>,
     /// Its caption sidecar, `.txt` or `.caption`.
     pub caption: Option<&'a [u8]>,
+    /// The SVG it was made from, `NAME.svg`, or the beginning of it.
+    pub drawing: Option<&'a [u8]>,
     /// Whose signatures count as trusted.
     pub trust: &'a Trust,
 }
@@ -57,6 +59,9 @@ pub fn read(sources: &Sources) -> Metadata {
     }
     for (keyword, text) in &text {
         facts::add_text(keyword, text, &mut found);
+    }
+    if let Some(drawing) = sources.drawing {
+        svg::add(drawing, &mut found);
     }
     if let Some(caption) = sources.caption {
         let caption = String::from_utf8_lossy(caption);

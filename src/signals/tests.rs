@@ -22,6 +22,7 @@ fn sources(picture: &[u8]) -> Sources<'_> {
         licensing: &[],
         xmp: None,
         caption: None,
+        drawing: None,
         trust: &TRUST,
     }
 }
