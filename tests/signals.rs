@@ -244,9 +244,25 @@ fn the_table_has_every_value_and_every_file() {
     let found: BTreeSet<String> = std::fs::read_dir(fixtures())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !["expected.csv", "root.pem"].contains(&name.as_str()))
+        .filter(|name| !["avif.png", "expected.csv", "root.pem"].contains(&name.as_str()))
         .collect();
     assert_eq!(files, found);
+}
+
+#[test]
+fn an_avif_is_refused_with_what_to_do_whatever_its_name() {
+    let world = World {
+        folder: tempfile::tempdir().unwrap(),
+    };
+    let ingested = world
+        .run(&["ingest", fixtures().join("avif.png").to_str().unwrap()])
+        .remove(0);
+    assert_eq!(ingested["status"], "refused");
+    let reason = ingested["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("AVIF") && reason.contains("convert it to PNG or WebP"),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -164,6 +164,10 @@ fn bad_files_cost_a_reason_each_and_nothing_else() {
     fs::write(folder.path("wide.png"), bomb(60_000, 60_000)).unwrap();
     fs::write(folder.path("dense.png"), bomb(15_000, 15_000)).unwrap();
     fs::write(folder.path("none.png"), bomb(0, 7)).unwrap();
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".as_slice();
+    fs::write(folder.path("phone.png"), heic).unwrap();
+    fs::write(folder.path("phone.dat"), heic).unwrap();
+    fs::write(folder.path("film.dat"), b"\0\0\0\x18ftypisom\0\0\0\0mp42").unwrap();
     fs::create_dir(folder.path("folder.png")).unwrap();
     #[cfg(unix)]
     std::os::unix::fs::symlink(folder.dir.path(), folder.path("loop.png")).unwrap();
@@ -180,6 +184,8 @@ fn bad_files_cost_a_reason_each_and_nothing_else() {
         ("empty.png", "empty"),
         ("cut.png", "damaged"),
         ("text.jpg", "not PNG"),
+        ("phone.png", "HEIF, which is not read: convert it"),
+        ("phone.dat", "HEIF"),
         ("wide.png", "60000x60000"),
         ("dense.png", "compresses"),
         ("folder.png", "folder"),
@@ -191,6 +197,7 @@ fn bad_files_cost_a_reason_each_and_nothing_else() {
         assert!(reason(name).contains(expected), "{name}: {}", reason(name));
     }
     reason("none.png");
+    assert!(!reports.iter().any(|report| report.path.ends_with("film.dat")));
     assert_eq!(summary.added, 1);
     assert_eq!(summary.refused, reports.len() - 1);
 }

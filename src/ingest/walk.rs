@@ -9,8 +9,8 @@ use walkdir::WalkDir;
 use crate::pixels::Format;
 
 /// Names that promise a picture: what they hold is read, or refused with a reason.
-const PROMISES: [&str; 11] = [
-    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "tif", "tiff", "bmp",
+const PROMISES: [&str; 15] = [
+    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "tif", "tiff", "bmp", "avif", "heic", "heif", "jxl",
 ];
 
 /// A file to read, or what stands in its way.
@@ -91,5 +91,5 @@ fn promises_picture(path: &Path) -> bool {
 fn starts_as_picture(path: &Path) -> bool {
     let mut start = Vec::with_capacity(16);
     let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
-    read.is_ok() && Format::of_bytes(&start).is_some()
+    read.is_ok() && (Format::of_bytes(&start).is_some() || Format::unread(&start).is_some())
 }

@@ -73,6 +73,23 @@ impl Format {
         }
     }
 
+    /// The name of the picture format that these first bytes announce and that is not read: AVIF, HEIF, JPEG XL.
+    pub fn unread(bytes: &[u8]) -> Option<&'static str> {
+        if bytes.starts_with(b"\0\0\0\x0cJXL \r\n\x87\n") {
+            return Some("JPEG XL");
+        }
+        // A box `ftyp` with the major brand: ISO/IEC 23008-12 and AV1 Image File Format.
+        match (bytes.get(4..8)?, bytes.get(8..12)?) {
+            (b"ftyp", b"avif" | b"avis") => Some("AVIF"),
+            (
+                b"ftyp",
+                b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"hevm" | b"hevs" | b"mif1" | b"msf1"
+                | b"miaf",
+            ) => Some("HEIF"),
+            _ => None,
+        }
+    }
+
     fn of_image(self) -> ImageFormat {
         match self {
             Format::Png => ImageFormat::Png,
@@ -114,6 +131,9 @@ pub enum PixelsError {
     /// The content is no picture that is read here.
     #[error("the content is not PNG, JPEG, WebP, GIF, TIFF or BMP")]
     UnknownFormat,
+    /// A picture in a format that is not read: its decoders are C libraries, or too young.
+    #[error("the content is {0}, which is not read: convert it to PNG or WebP, and keep its metadata")]
+    Unread(&'static str),
     /// More bytes than allowed.
     #[error("the file has {found} bytes, the limit is {allowed}")]
     FileTooLarge {
@@ -208,7 +228,8 @@ pub fn probe<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Probed<'a>, PixelsE
             allowed: limits.max_file_bytes,
         });
     }
-    let format = Format::of_bytes(bytes).ok_or(PixelsError::UnknownFormat)?;
+    let format = Format::of_bytes(bytes)
+        .ok_or_else(|| Format::unread(bytes).map_or(PixelsError::UnknownFormat, PixelsError::Unread))?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.of_image());
     let mut allowed = image::Limits::no_limits();
     // The widest pixel is four floats; text and profile chunks are held against the same number.
