@@ -14,6 +14,13 @@ const CONDITIONS: [&str; 3] = ["OtherConstraints", "EmbdEncRightsExpr", "LinkedE
 /// The claims in these properties; what looks like one and is not understood goes to `review`.
 pub(super) fn claims(properties: &[Property], holder: Sha256Digest, review: &mut Vec<String>) -> Vec<Claim> {
     let mut found = Vec::new();
+    // Once for all, and no longer than is kept.
+    let conditions: String = properties
+        .iter()
+        .filter(|property| CONDITIONS.contains(&property.name.as_str()))
+        .take(8)
+        .map(|condition| format!("; {}: {}", condition.name, shortened(&condition.value)))
+        .collect();
     let mut claim = |source, raw: String, purpose, state| {
         let claim = Claim {
             source,
@@ -47,9 +54,7 @@ pub(super) fn claims(properties: &[Property], holder: Sha256Digest, review: &mut
         }
         let mut raw = property.value.clone();
         if state == State::Constrained {
-            for condition in properties.iter().filter(|p| CONDITIONS.contains(&p.name.as_str())) {
-                raw.push_str(&format!("; {}: {}", condition.name, condition.value));
-            }
+            raw.push_str(&conditions);
         }
         let raw = shortened(&raw);
         for purpose in purposes {

@@ -33,7 +33,10 @@ pub(super) fn read(block: Vec<u8>) -> Facts {
             // Cameras write damaged blocks; what can be read of them is read.
             let mut problems = error.to_string();
             let exif = error.distill_partial_result(|errors| {
-                problems = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let mut each: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                each.sort();
+                each.dedup();
+                problems = each.join("; ");
             });
             facts.problem = Some(shortened(&format!("EXIF does not parse: {problems}")));
             exif.ok()

@@ -4,6 +4,7 @@ use super::claims::{claims, shortened};
 use super::iptc::Iptc;
 use super::xmp::{Property, properties};
 use super::{Authentication, Claim, Metadata, exif, generated, license};
+use crate::consent::State;
 use crate::digest::Sha256Digest;
 
 const DC: &str = "purl.org/dc/elements/1.1";
@@ -14,6 +15,8 @@ const IPTC_EXT: &str = "iptc.org/std/Iptc4xmpExt/2008-02-29";
 const CC: [&str; 2] = ["creativecommons.org/ns", "web.resource.org/cc"];
 /// Artists and licences of one picture, and lines about it; more is an attack.
 const MOST: usize = 64;
+/// Claims of one picture.
+const MOST_CLAIMS: usize = 256;
 
 impl Metadata {
     pub(super) fn add_artist(&mut self, name: &str) {
@@ -45,6 +48,22 @@ impl Metadata {
         }
     }
 
+    /// A claim, once. Of more than anybody makes, only new denials are kept.
+    pub(super) fn add_claim(&mut self, claim: Claim) {
+        if self.claims.len() >= MOST_CLAIMS {
+            self.add_review(format!("it makes more than {MOST_CLAIMS} statements about consent"));
+            let same = |other: &Claim| {
+                (other.source, other.purpose, other.state) == (claim.source, claim.purpose, claim.state)
+            };
+            if claim.state != State::Denied || self.claims.iter().any(same) {
+                return;
+            }
+        }
+        if !self.claims.contains(&claim) {
+            self.claims.push(claim);
+        }
+    }
+
     pub(super) fn add_review(&mut self, line: String) {
         if self.needs_review.len() < MOST && !self.needs_review.contains(&line) {
             self.needs_review.push(line);
@@ -69,9 +88,7 @@ pub(super) fn add_properties(
     let mut review = Vec::new();
     for claim in claims(properties, holder, &mut review) {
         let claim = Claim { authenticated, ..claim };
-        if !found.claims.contains(&claim) {
-            found.claims.push(claim);
-        }
+        found.add_claim(claim);
     }
     review.into_iter().for_each(|line| found.add_review(line));
     found.ai_generated |= properties.iter().any(generated::by_property);

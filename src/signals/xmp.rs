@@ -14,6 +14,8 @@ const META: &str = "adobe:ns:meta";
 const MOST_DEPTH: usize = 64;
 /// Properties of one packet.
 const MOST_PROPERTIES: usize = 4096;
+/// Elements of one packet.
+const MOST_ELEMENTS: usize = 250_000;
 /// Bytes of one value.
 const MOST_VALUE: usize = 64 << 10;
 
@@ -61,6 +63,7 @@ fn decoded(packet: &[u8]) -> String {
 
 #[derive(Default)]
 struct Reading {
+    elements: usize,
     properties: Vec<Property>,
     /// Namespace, name and text so far of every open element.
     open: Vec<(String, String, String)>,
@@ -89,13 +92,15 @@ impl Reading {
                 Event::Eof => return Err("XMP ends before its elements do".to_string()),
                 _ => {}
             }
-            if self.open.len() > MOST_DEPTH || self.properties.len() > MOST_PROPERTIES {
+            if self.open.len() > MOST_DEPTH || self.properties.len() > MOST_PROPERTIES || self.elements > MOST_ELEMENTS
+            {
                 return Err("XMP is deeper or longer than is read".to_string());
             }
         }
     }
 
     fn start(&mut self, reader: &NsReader<&[u8]>, start: &BytesStart) -> Result<(), String> {
+        self.elements += 1;
         let (namespace, name) = reader.resolver().resolve_element(start.name());
         self.open
             .push((bound(namespace), text_of(name.as_ref()), String::new()));
@@ -158,7 +163,7 @@ impl Reading {
 
     fn add(&mut self, namespace: String, name: String, value: &str, direct: bool) {
         let value = value.trim();
-        if !value.is_empty() && namespace != META {
+        if !value.is_empty() && wanted(&namespace, &name) {
             self.properties.push(Property {
                 namespace,
                 name,
@@ -166,6 +171,24 @@ impl Reading {
                 direct,
             });
         }
+    }
+}
+
+/// The namespaces whose properties say something here. Editing histories of many megabytes are not among them.
+fn wanted(namespace: &str, name: &str) -> bool {
+    match namespace {
+        "purl.org/dc/elements/1.1"
+        | "ns.adobe.com/xap/1.0/rights"
+        | "ns.adobe.com/tiff/1.0"
+        | "ns.useplus.org/ldf/xmp/1.0"
+        | "iptc.org/std/Iptc4xmpExt/2008-02-29"
+        | "creativecommons.org/ns"
+        | "web.resource.org/cc"
+        | "www.w3.org/ns/tdmrep" => true,
+        "ns.adobe.com/xap/1.0" => name == "CreatorTool",
+        "ns.adobe.com/exif/1.0" => name == "UserComment",
+        "ns.adobe.com/photoshop/1.0" => name == "Credit",
+        _ => false,
     }
 }
 

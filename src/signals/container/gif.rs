@@ -1,6 +1,6 @@
 //! GIF: the application extensions of XMP, C2PA and ImageMagick, and comments.
 
-use super::{Blocks, photoshop, split, text};
+use super::{Blocks, MOST_BLOCK, photoshop, split};
 
 /// The packet stands there raw, followed by 1, 255, 254, … 1, 0: whoever walks it as sub-blocks of any length lands
 /// on its end.
@@ -48,7 +48,7 @@ fn walk(file: &[u8], blocks: &mut Blocks) -> Option<()> {
             [0x21, kind, after @ ..] => {
                 let (data, next) = sub_blocks(after)?;
                 if *kind == 0xfe {
-                    blocks.add_text("Comment".to_string(), text(&joined(data)));
+                    blocks.add_text("Comment".to_string(), &joined(data));
                 }
                 rest = next;
             }
@@ -61,10 +61,12 @@ fn color_table(flags: u8) -> usize {
     3 << ((flags & 7) + 1)
 }
 
-/// What the sub-blocks hold, without their length bytes.
+/// What the sub-blocks hold, without their length bytes, as far as a block is read.
 fn joined(mut blocks: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(blocks.len());
-    while let Some((&length, rest)) = blocks.split_first() {
+    let mut bytes = Vec::with_capacity(blocks.len().min(MOST_BLOCK));
+    while bytes.len() <= MOST_BLOCK
+        && let Some((&length, rest)) = blocks.split_first()
+    {
         let (block, rest) = split(rest, usize::from(length)).unwrap_or((rest, &[]));
         bytes.extend_from_slice(block);
         blocks = rest;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Blocks, MOST_BLOCK, photoshop, split, text};
+use super::{Blocks, MOST_BLOCK, photoshop, split};
 
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const EXTENDED_XMP: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
@@ -69,7 +69,7 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
                     resources.extend_from_slice(part);
                 }
             }
-            0xfe => blocks.add_text("Comment".to_string(), text(data)),
+            0xfe => blocks.add_text("Comment".to_string(), data),
             _ => {}
         }
         if length < 2 {

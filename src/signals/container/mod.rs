@@ -15,6 +15,8 @@ mod webp;
 const MOST_BLOCK: usize = 8 << 20;
 /// The most bytes of all the blocks of one file.
 const MOST_TOTAL: usize = 32 << 20;
+/// The most blocks of one file.
+const MOST_BLOCKS: usize = 4096;
 /// The most bytes of a C2PA store; those with thumbnails of many ingredients have a few million.
 const MOST_STORE: usize = 64 << 20;
 
@@ -34,18 +36,29 @@ pub(super) struct Blocks {
     /// What could not be read, for a person to look at.
     pub problems: Vec<String>,
     held: usize,
+    count: usize,
     store: usize,
 }
 
 impl Blocks {
     fn admit(&mut self, what: &str, length: usize) -> bool {
-        let fits = length <= MOST_BLOCK && self.held + length <= MOST_TOTAL;
+        if self.count >= MOST_BLOCKS {
+            self.problem(format!("it holds more than {MOST_BLOCKS} blocks of metadata"));
+            return false;
+        }
+        let fits = length <= self.room();
         if fits {
             self.held += length;
+            self.count += 1;
         } else {
             self.problem(format!("{what} of {length} bytes is larger than is read"));
         }
         fits
+    }
+
+    /// The bytes that one more block may have.
+    fn room(&self) -> usize {
+        MOST_BLOCK.min(MOST_TOTAL - self.held)
     }
 
     fn add_xmp(&mut self, bytes: &[u8]) {
@@ -75,9 +88,9 @@ impl Blocks {
         }
     }
 
-    fn add_text(&mut self, keyword: String, text: String) {
-        if self.admit("a text chunk", text.len()) {
-            self.text.push((keyword, text));
+    fn add_text(&mut self, keyword: String, bytes: &[u8]) {
+        if self.admit("a text chunk", bytes.len()) {
+            self.text.push((keyword, text(bytes)));
         }
     }
 

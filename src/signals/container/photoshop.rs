@@ -8,6 +8,9 @@ const XMP: u16 = 0x0424;
 
 /// Reads resources: `8BIM`, an identifier, a name and the data with its length, each padded to an even length.
 pub(super) fn read(resources: &[u8], blocks: &mut Blocks) {
+    if !blocks.admit("Photoshop's data", resources.len()) {
+        return;
+    }
     let mut rest = resources;
     while !rest.is_empty() {
         let Some((id, data, next)) = resource(rest) else {

@@ -2,7 +2,7 @@
 
 use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 
-use super::{Blocks, MOST_BLOCK, latin1, profile, split, text, until_zero};
+use super::{Blocks, latin1, profile, split, until_zero};
 
 const XMP_KEYWORD: &str = "XML:com.adobe.xmp";
 
@@ -16,15 +16,15 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
         match &head[4..] {
             b"iTXt" => international(data, blocks),
             b"tEXt" => {
-                if let Some((keyword, text)) = until_zero(data) {
-                    add(&latin1(keyword), text, blocks);
+                if let Some((keyword, text)) = keyword(data) {
+                    add(&keyword, text, blocks);
                 }
             }
             b"zTXt" => {
-                if let Some((keyword, [0, packed @ ..])) = until_zero(data)
+                if let Some((keyword, [0, packed @ ..])) = keyword(data)
                     && let Some(text) = inflate(packed, blocks)
                 {
-                    add(&latin1(keyword), &text, blocks);
+                    add(&keyword, &text, blocks);
                 }
             }
             b"eXIf" => blocks.add_exif(data.strip_prefix(b"Exif\0\0").unwrap_or(data)),
@@ -38,19 +38,25 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
 
 /// keyword, 0, compressed or not, method, language, 0, translated keyword, 0, text in UTF-8.
 fn international(data: &[u8], blocks: &mut Blocks) {
-    let Some((keyword, [compressed, _, rest @ ..])) = until_zero(data) else {
+    let Some((keyword, [compressed, _, rest @ ..])) = keyword(data) else {
         return;
     };
     let Some((_, rest)) = until_zero(rest) else { return };
     let Some((_, text)) = until_zero(rest) else { return };
     match compressed {
-        0 => add(&latin1(keyword), text, blocks),
+        0 => add(&keyword, text, blocks),
         _ => {
             if let Some(text) = inflate(text, blocks) {
-                add(&latin1(keyword), &text, blocks);
+                add(&keyword, &text, blocks);
             }
         }
     }
+}
+
+/// The keyword that a text chunk begins with, and what follows it. The specification allows 79 bytes.
+fn keyword(data: &[u8]) -> Option<(String, &[u8])> {
+    let (keyword, _) = until_zero(data.get(..80).unwrap_or(data))?;
+    Some((latin1(keyword), data.get(keyword.len() + 1..)?))
 }
 
 fn add(keyword: &str, bytes: &[u8], blocks: &mut Blocks) {
@@ -60,15 +66,18 @@ fn add(keyword: &str, bytes: &[u8], blocks: &mut Blocks) {
     } else if let Some(name) = keyword.strip_prefix(profile::KEYWORD) {
         profile::read(name, bytes, blocks);
     } else {
-        blocks.add_text(keyword.to_string(), text(bytes));
+        blocks.add_text(keyword.to_string(), bytes);
     }
 }
 
 fn inflate(packed: &[u8], blocks: &mut Blocks) -> Option<Vec<u8>> {
-    match decompress_to_vec_zlib_with_limit(packed, MOST_BLOCK) {
+    let room = blocks.room();
+    match decompress_to_vec_zlib_with_limit(packed, room) {
         Ok(text) => Some(text),
         Err(error) => {
-            // A denial may have stood here.
+            // A denial may have stood here. What it would have taken is taken from what is left, so that a file of
+            // bombs ends soon.
+            blocks.held += room;
             blocks.problem(format!(
                 "a compressed PNG text chunk does not unpack: {}",
                 error.status as i8

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Blocks, photoshop, text};
+use super::{Blocks, MOST_BLOCK, photoshop};
 
 const XMP: u64 = 700;
 const IPTC: u64 = 33723;
@@ -25,7 +25,7 @@ pub(super) fn read(file: &[u8], blocks: &mut Blocks) {
         big: file.contains(&43) && file.get(2..4).is_some_and(|v| v.contains(&43)),
     };
     // Strips stay where they are; only a file of moderate size is copied for the reader of EXIF.
-    let copied = !tiff.big && file.len() <= super::MOST_BLOCK;
+    let copied = !tiff.big && file.len() <= MOST_BLOCK;
     if tiff.pages(copied, blocks).is_none() {
         blocks.problem("a TIFF directory points outside the file");
     }
@@ -67,14 +67,19 @@ impl Tiff<'_> {
                 let tag = self.number(entry, 2)?;
                 match tag {
                     XMP => blocks.add_xmp(self.value(entry)?),
-                    IPTC => blocks.add_iptc(&in_order(self.value(entry)?)),
+                    IPTC => match self.value(entry)? {
+                        turned if turned.first() != Some(&0x1c) && turned.get(3) == Some(&0x1c) => {
+                            blocks.add_iptc(&turned_back(turned));
+                        }
+                        records => blocks.add_iptc(records),
+                    },
                     PHOTOSHOP => photoshop::read(self.value(entry)?, blocks),
                     C2PA => blocks.add_manifest("image/tiff", self.value(entry)?.len()),
                     _ => {
                         // What the reader of EXIF would find in a file that is not copied for it.
                         if let Some((_, keyword)) = TEXTS.iter().find(|(text, _)| *text == tag && !copied) {
-                            let value = text(self.value(entry)?);
-                            blocks.add_text((*keyword).to_string(), value.trim_end_matches('\0').to_string());
+                            let value = self.value(entry)?.split(|&byte| byte == 0).next();
+                            blocks.add_text((*keyword).to_string(), value.unwrap_or_default());
                         }
                     }
                 }
@@ -107,9 +112,7 @@ impl Tiff<'_> {
 }
 
 /// Some writers store IPTC as long numbers, and turn the bytes of each round.
-fn in_order(iptc: &[u8]) -> Vec<u8> {
-    if iptc.first() != Some(&0x1c) && iptc.get(3) == Some(&0x1c) {
-        return iptc.chunks(4).flat_map(|four| four.iter().rev().copied()).collect();
-    }
-    iptc.to_vec()
+fn turned_back(iptc: &[u8]) -> Vec<u8> {
+    let read = &iptc[..iptc.len().min(MOST_BLOCK)];
+    read.chunks(4).flat_map(|four| four.iter().rev().copied()).collect()
 }

@@ -118,9 +118,7 @@ fn add_claim(raw: String, purpose: Option<Purpose>, state: State, place: &Place,
         authenticated: place.authenticated,
         holder: place.holder,
     };
-    if !found.claims.contains(&claim) {
-        found.claims.push(claim);
-    }
+    found.add_claim(claim);
 }
 
 /// Whether any action names a digital source type of trained models.

@@ -99,7 +99,7 @@ fn open(file: &[u8], kind: &str, context: &Arc<Context>) -> Result<Reader, Strin
 
 fn unreadable(reason: &str, holder: Sha256Digest, found: &mut Metadata) {
     let reason = shortened(&format!("its C2PA manifest does not parse: {reason}"));
-    found.claims.push(Claim {
+    found.add_claim(Claim {
         source: SignalSource::C2paTrainingMining,
         raw: reason.clone(),
         purpose: None,
