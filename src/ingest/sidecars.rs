@@ -49,7 +49,7 @@ impl Sidecars {
             context.update(part);
         };
         // A reading by a version that finds other things is another reading; the number goes up with it.
-        add(b"assent ingest 4");
+        add(b"assent ingest 5");
         add(&inode.to_le_bytes());
         add(folder.context().as_bytes());
         for option in [&options.artist, &options.license, &options.source, &options.collection] {
