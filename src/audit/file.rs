@@ -117,5 +117,6 @@ fn claims(sealed: &Sealed, report: &mut Report) {
         excluded: c.excluded.clone(),
         licenses: c.licenses.clone(),
         obligations: c.obligations.clone(),
+        bases: c.bases.clone(),
     });
 }

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::report::{ExcludedLine, Finding, ImageLine, Report, Verdict};
+use crate::receipt::counted;
 
 const STYLE: &str = "
 :root{--ink:#1d2430;--soft:#5d6878;--line:#dde2ea;--paper:#fff;--wash:#f5f7fa;--good:#1a7f4b;--warn:#a86400;--bad:#b3261e}
@@ -172,6 +173,12 @@ fn chain(out: &mut String, report: &Report) -> std::fmt::Result {
             s.policy.clone().unwrap_or_else(|| s.policy_sha256.short()),
         );
         link(broken(&["snapshot:", "registry", "ledger"]), "Snapshot", &s.root, says)?;
+        for (what, counts) in [("Obliges to", &s.obligations), ("Rests on", &s.bases)] {
+            if !counts.is_empty() {
+                let says = Safe(counted(counts)).to_string();
+                writeln!(out, "<li><b>{what}</b><p class=\"soft\">{says}</p></li>")?;
+            }
+        }
     }
     writeln!(out, "</ol></div>")
 }

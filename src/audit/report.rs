@@ -203,6 +203,8 @@ pub struct SnapshotLine {
     pub licenses: BTreeMap<String, u64>,
     /// Members by obligation.
     pub obligations: BTreeMap<String, u64>,
+    /// Members by what else allows them: the article of an exception, or the basis of a policy.
+    pub bases: BTreeMap<String, u64>,
 }
 
 /// An image that trained the adapter.

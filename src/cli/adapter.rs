@@ -95,6 +95,13 @@ fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
             context.line(format_args!("receipt  {} does not hold: {what}", s.digest))?;
         }
     }
+    if let Some(claims) = sealed.as_ref().map(|sealed| &sealed.receipt.claims) {
+        for (what, counts) in [("obliges to", &claims.obligations), ("rests on", &claims.bases)] {
+            if !counts.is_empty() {
+                context.line(format_args!("{what}  {}", receipt::counted(counts)))?;
+            }
+        }
+    }
     let mut header = Table::new(context, ["header", "value"]);
     for (key, value) in &container.metadata {
         let mut short: String = value.chars().take(100).collect();

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::{Context, Exit, HintExt, Style, Table, subject};
 use crate::audit::{Report, Severity, Verdict, audit_adapter, audit_image, html};
 use crate::digest::write_atomic;
+use crate::receipt::counted;
 use crate::registry::{Registry, RegistryError};
 
 /// Options of `assent audit`.
@@ -180,12 +181,10 @@ fn chain(context: &Context, report: &Report) -> Result<()> {
         );
         row("snapshot", s.root.short(), more)?;
         if !s.obligations.is_empty() {
-            let duties: Vec<_> = s
-                .obligations
-                .iter()
-                .map(|(duty, n)| format!("{duty} ({n} images)"))
-                .collect();
-            row("obliges", "to".into(), duties.join(", "))?;
+            row("obliges", "to".into(), counted(&s.obligations))?;
+        }
+        if !s.bases.is_empty() {
+            row("rests", "on".into(), counted(&s.bases))?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod affected;
+mod attributions;
 mod audit;
 mod bar;
 mod context;
@@ -104,6 +105,8 @@ pub enum Command {
     Adapter(adapter::Args),
     /// List every snapshot, adapter and picture downstream of an artist, an image or a source
     Affected(affected::Args),
+    /// Write whom to name for everything that a training set holds
+    Attributions(attributions::Args),
     /// Say which images trained an adapter, under which consent, and what has changed since
     Audit(audit::Args),
     /// Do the whole job on sample art: register, refuse, freeze, train, draw, audit
@@ -168,6 +171,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Adapter(args) => adapter::run(context, args),
         Command::Affected(args) => affected::run(context, args),
+        Command::Attributions(args) => attributions::run(context, args),
         Command::Audit(args) => audit::run(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Duplicates(args) => duplicates::run(context, args),

@@ -214,6 +214,7 @@ fn test(context: &Context, policy: &PolicyArgs, path: &std::path::Path) -> Resul
             context.line(table)?;
             let (style, word) = match wrong {
                 0 => (Style::Good, "as they should".to_string()),
+                1 => (Style::Bad, "1 comes out another way".to_string()),
                 many => (Style::Bad, format!("{many} come out another way")),
             };
             let word = context.paint(style, word);

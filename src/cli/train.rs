@@ -12,10 +12,12 @@ use super::error::HintExt;
 use super::{Context, Exit, Style, names};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
+use crate::receipt;
 use crate::registry::{NewAdapter, NewRun, Registry};
 use crate::snapshot::{self, Document, VerifiedSnapshot};
 use crate::train::adapter::{AdapterRun, Trained, train_adapter};
 use crate::train::config::AdapterConfig;
+use crate::train::facts;
 use crate::train::watch::{Event, Stage, Watch};
 
 /// What to train and where.
@@ -72,6 +74,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             resume: args.resume,
             clock: &clock,
         };
+        obligations(context, &set);
         fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
         train_adapter(
             &job,
@@ -110,6 +113,19 @@ fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig)
     });
     let texts = trigger.chain(title).chain(prompts).chain(captions);
     Ok(names::opted_out(context, registry, texts)? > 0)
+}
+
+/// Says before the first step what the adapter will oblige to.
+fn obligations(context: &Context, set: &VerifiedSnapshot) {
+    let facts = facts::snapshot_facts(set);
+    let carries = match facts.obligations.is_empty() {
+        true => "nothing".to_string(),
+        false => receipt::counted(&facts.obligations),
+    };
+    context.message(format_args!("the adapter will oblige whoever uses it to: {carries}"));
+    if !facts.bases.is_empty() {
+        context.message(format_args!("it rests on: {}", receipt::counted(&facts.bases)));
+    }
 }
 
 /// Records a finished run and its adapter in the registry.

@@ -91,6 +91,9 @@ pub struct Claims {
     pub licenses: BTreeMap<String, u64>,
     /// Pictures by obligation that follows the adapter.
     pub obligations: BTreeMap<String, u64>,
+    /// Pictures by what else allows them: the article of a statutory exception, or the ground that a policy names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bases: BTreeMap<String, u64>,
     /// Digest of the whole configuration.
     pub config: Sha256Digest,
     /// The settings that shaped the weights, e.g. `rank`, `learning_rate`; numbers as text.
@@ -104,6 +107,15 @@ pub struct Claims {
     /// Tensor digest of the adapter that this one was converted from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived_from: Option<Sha256Digest>,
+}
+
+/// Obligations or grounds with the number of pictures each comes from, for people: `attribution (3 pictures)`.
+pub fn counted(counts: &BTreeMap<String, u64>) -> String {
+    let each = counts.iter().map(|(what, count)| match count {
+        1 => format!("{what} (1 picture)"),
+        many => format!("{what} ({many} pictures)"),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Claims bound to one file by the digests of its tensors and of the rest of its header.

@@ -45,6 +45,9 @@ pub struct SnapshotFacts {
     pub licenses: BTreeMap<String, u64>,
     /// Members by obligation.
     pub obligations: BTreeMap<String, u64>,
+    /// Members by what else allows them: the article of a statutory exception, or a policy's own ground.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bases: BTreeMap<String, u64>,
 }
 
 /// The policy that decided about consent.
@@ -98,6 +101,7 @@ impl RunInputs {
             purpose: self.policy.purpose.clone(),
             licenses: self.snapshot.licenses.clone(),
             obligations: self.snapshot.obligations.clone(),
+            bases: self.snapshot.bases.clone(),
             config: self.config,
             settings: self.settings.clone(),
             seed: self.seed,

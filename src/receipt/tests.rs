@@ -15,6 +15,7 @@ pub(crate) fn inputs() -> RunInputs {
             excluded: counts(&[("denied", 2)]),
             licenses: counts(&[("CC0-1.0", 2), ("CC-BY-4.0", 1)]),
             obligations: counts(&[("attribution", 1)]),
+            bases: BTreeMap::new(),
         },
         policy: PolicyFacts {
             name: "strict".into(),

@@ -65,6 +65,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_near.sql"),
     include_str!("migrations/0007_classes.sql"),
     include_str!("migrations/0008_notices.sql"),
+    include_str!("migrations/0009_credits.sql"),
 ];
 
 /// An open registry.

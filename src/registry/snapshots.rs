@@ -42,6 +42,10 @@ pub struct SnapshotMemberRow {
     pub caption: Option<String>,
     /// Canonical JSON of its consent record.
     pub consent: String,
+    /// Digest of whom to name for it.
+    pub credit_digest: Option<Sha256Digest>,
+    /// Canonical JSON of whom to name for it, where it was frozen here.
+    pub credit: Option<String>,
 }
 
 /// An image that was left out.
@@ -93,15 +97,17 @@ impl Registry {
         for member in members {
             transaction
                 .prepare_cached(
-                    "INSERT INTO snapshot_members (snapshot_id, sha256, pixels, caption, consent)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO snapshot_members (snapshot_id, sha256, pixels, caption, consent, credit_digest, credit)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     id,
                     member.sha256,
                     member.pixels,
                     member.caption,
-                    member.consent
+                    member.consent,
+                    member.credit_digest,
+                    member.credit
                 ])?;
         }
         for exclusion in excluded {
@@ -141,7 +147,7 @@ impl Registry {
     /// The members of a snapshot, sorted by image digest.
     pub fn snapshot_members(&self, name: &str) -> Result<Vec<SnapshotMemberRow>> {
         let mut query = self.connection.prepare(
-            "SELECT sha256, pixels, caption, consent FROM snapshot_members
+            "SELECT sha256, pixels, caption, consent, credit_digest, credit FROM snapshot_members
              WHERE snapshot_id = (SELECT id FROM snapshots WHERE name = ?1) ORDER BY sha256",
         )?;
         let rows = query.query_map([name], |row| {
@@ -150,6 +156,8 @@ impl Registry {
                 pixels: row.get(1)?,
                 caption: row.get(2)?,
                 consent: row.get(3)?,
+                credit_digest: row.get(4)?,
+                credit: row.get(5)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)

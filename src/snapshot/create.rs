@@ -1,6 +1,6 @@
 //! Freezing: decide on every registered picture, look whether its file is there, and write down both sides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef};
-use super::{SnapshotError, check_name};
+use super::{Credit, SnapshotError, check_name};
 use crate::consent::{Decision, Policy, ReasonCode, State, decide};
 use crate::digest::Sha256Digest;
 use crate::registry::{ImageFilter, ImageRecord, Known, Registry, fold_name};
@@ -60,20 +60,22 @@ pub fn create(
             .map(|known| judge(known, policy, |image| selection.takes(image, &artists), at))
             .collect();
         for one in judged {
-            match one {
+            match one? {
                 Judged::In(candidate) => candidates.push(*candidate),
                 Judged::Out(exclusion) => excluded.push(exclusion),
             }
         }
     }
     // Of several files with the same pixels one is in: one with a caption, and among those the first by digest.
-    candidates.sort_by_key(|(member, _)| (member.caption.is_none(), member.image));
+    candidates.sort_by_key(|(member, _, _)| (member.caption.is_none(), member.image));
     let mut shown = BTreeSet::new();
     let mut members = Vec::with_capacity(candidates.len());
-    for (member, exclusion) in candidates {
+    let mut credits = BTreeMap::new();
+    for (member, credit, exclusion) in candidates {
         if policy.refuse_duplicates && !shown.insert(member.pixels) {
             excluded.push(exclusion);
         } else {
+            credits.insert(member.image, credit);
             members.push(member);
         }
     }
@@ -88,19 +90,24 @@ pub fn create(
         head: head.hash,
     };
     let document = Document::new(name, policy, selection.clone(), (at, ledger), members, excluded)?;
-    document.store(registry)?;
+    document.store(registry, &credits)?;
     Ok(document)
 }
 
 /// What became of one picture.
 enum Judged {
     /// It may be in, and how it is left out should another file with the same pixels be in.
-    In(Box<(Entry, Exclusion)>),
+    In(Box<(Entry, Credit, Exclusion)>),
     /// It is left out.
     Out(Exclusion),
 }
 
-fn judge(known: Known, policy: &Policy, selected: impl Fn(&ImageRecord) -> bool, at: Timestamp) -> Judged {
+fn judge(
+    known: Known,
+    policy: &Policy,
+    selected: impl Fn(&ImageRecord) -> bool,
+    at: Timestamp,
+) -> Result<Judged, SnapshotError> {
     let Known { image, evidence: found } = known;
     let decision = decide(&found, policy, at);
     let refusal = if !decision.allowed {
@@ -119,18 +126,20 @@ fn judge(known: Known, policy: &Policy, selected: impl Fn(&ImageRecord) -> bool,
         reason_code: refusal.unwrap_or(ReasonCode::Duplicate),
         evidence: evidence(&decision),
     };
-    match refusal {
+    Ok(match refusal {
         Some(_) => Judged::Out(exclusion),
         None => {
+            let credit = Credit::of(&image);
             let member = Entry {
                 image: image.sha256,
                 pixels: image.pixels,
                 caption: image.caption,
                 consent: decision.record(),
+                credit: Some(credit.digest()?),
             };
-            Judged::In(Box::new((member, exclusion)))
+            Judged::In(Box::new((member, credit, exclusion)))
         }
-    }
+    })
 }
 
 /// Whether the file at a path has this digest now.

@@ -1,5 +1,6 @@
 //! The document of a snapshot: canonical JSON, in the registry as rows and elsewhere as a file.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::proof::Leaf;
-use super::{Selection, SnapshotError, caption_digest, check_name};
+use super::{Credit, Selection, SnapshotError, caption_digest, check_name};
 use crate::consent::{ConsentRecord, Policy, Purpose, ReasonCode};
 use crate::digest::{PixelDigest, Sha256Digest, canonical_digest, canonical_json, merkle, write_atomic};
 use crate::registry::{Registry, RegistryError, SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
@@ -52,6 +53,10 @@ pub struct Entry {
     pub caption: Option<String>,
     /// The record of the decision that lets it in.
     pub consent: ConsentRecord,
+    /// Digest of whom to name for it: a [`Credit`](super::Credit), which stays in the registry. Older snapshots have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<Sha256Digest>,
 }
 
 /// A line of the trace that left a picture out.
@@ -215,6 +220,7 @@ impl Document {
                 pixels: member.pixels,
                 caption: member.caption,
                 consent,
+                credit: member.credit_digest,
             });
         }
         let mut excluded = Vec::new();
@@ -250,8 +256,12 @@ impl Document {
         Ok((document, row.document))
     }
 
-    /// Stores it, once.
-    pub(super) fn store(&self, registry: &mut Registry) -> Result<(), SnapshotError> {
+    /// Stores it, once, with whom to name for its members, where that is known.
+    pub(super) fn store(
+        &self,
+        registry: &mut Registry,
+        credits: &BTreeMap<Sha256Digest, Credit>,
+    ) -> Result<(), SnapshotError> {
         let row = SnapshotRow {
             name: self.name.clone(),
             root: self.root,
@@ -269,6 +279,8 @@ impl Document {
                 pixels: member.pixels,
                 caption: member.caption.clone(),
                 consent: text_of(&member.consent)?,
+                credit_digest: member.credit,
+                credit: credits.get(&member.image).map(text_of).transpose()?,
             })
         };
         let exclusion = |exclusion: &Exclusion| {
@@ -342,7 +354,7 @@ pub fn import(registry: &mut Registry, document: &Document) -> Result<(), Snapsh
             found: problem,
         });
     }
-    document.store(registry)
+    document.store(registry, &BTreeMap::new())
 }
 
 fn text_of<T: Serialize>(value: &T) -> Result<String, SnapshotError> {

@@ -5,6 +5,7 @@
 //! takes a [`VerifiedSnapshot`], which only [`verify`] makes: it hashes the files and decides consent again.
 //! Never touches tensors or SQL.
 
+mod attribution;
 mod create;
 mod diff;
 mod document;
@@ -16,6 +17,7 @@ mod verify;
 use std::io;
 use std::path::PathBuf;
 
+pub use attribution::{Attributions, Credit, Format, Work, attributions, license_url};
 pub use create::{Selection, create};
 pub use diff::{Changed, Diff, diff};
 pub use document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef, PolicyRef, import, leaf};

@@ -261,6 +261,7 @@ fn document_of(images: &std::collections::BTreeSet<[u8; 32]>) -> Document {
                 basis: None,
                 evidence: Vec::new(),
             },
+            credit: None,
         }
     });
     let ledger = LedgerRef {

@@ -69,6 +69,8 @@ pub struct Member {
     pub license: Option<String>,
     /// What must be done when it is used.
     pub obligations: Vec<Obligation>,
+    /// What else allows it: the article of an exception, or the basis of the policy.
+    pub basis: Option<String>,
     /// The address it comes from.
     pub source: Option<String>,
 }
@@ -228,6 +230,7 @@ fn member(entry: &Entry, known: Option<Known>, (policy, purpose): (&Policy, Purp
         artist: image.artists.first().cloned(),
         license,
         obligations: entry.consent.obligations.clone(),
+        basis: entry.consent.basis.clone(),
         source: image.sources.first().cloned(),
     }))
 }

@@ -247,6 +247,7 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
 /// Before the first step where anything does not fit; later if files cannot be written or the loss is no longer a number.
 pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trained, TrainError> {
     let (c, device) = (run.config, run.device);
+    facts::check_use(c, run.snapshot)?;
     let started = (run.clock)();
     let base = Base::open(&c.pretrained_model_name_or_path, None)?;
     let pipeline = Pipeline::load(&base, device)?;

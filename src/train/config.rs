@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use super::optimizer::{AdamWConfig, Schedule};
 use crate::adapter::Dtype;
+use crate::consent::Use;
 use crate::digest::Sha256Digest;
 
 /// The optimizers there are.
@@ -86,6 +87,9 @@ pub struct AdapterConfig {
     pub network_dim: usize,
     /// Alpha; the update is scaled by alpha / rank.
     pub network_alpha: f64,
+    /// What the adapter is made for; `commercial` is refused on pictures that oblige to no commercial use.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Use>,
     /// The optimizer.
     #[serde(default = "adamw")]
     pub optimizer_type: OptimizerType,
@@ -241,6 +245,8 @@ mod tests {
             ("validation_split = 1.0\n", Some("validation_split")),
             ("caption_dropout_rate = -0.1\n", Some("caption_dropout_rate")),
             ("optimizer_type = \"Lion\"\n", Some("Lion")),
+            ("use = \"commercial\"\n", None),
+            ("use = \"fun\"\n", Some("fun")),
         ] {
             std::fs::write(&path, format!("{LEAST}{more}")).unwrap();
             match (AdapterConfig::read(&path), wrong) {

@@ -48,6 +48,19 @@ pub enum TrainError {
         /// Its digest.
         id: String,
     },
+    /// The configuration says that the adapter may earn, and pictures of the snapshot may not.
+    #[error(
+        "`use = \"commercial\"`: expected a snapshot without obligation to non-commercial use, got {count} of {members} \
+         pictures with it (the first is {first}); hint: freeze one under a policy with `use = \"commercial\"`"
+    )]
+    NotForCommercialUse {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        members: usize,
+        /// The digest of the first.
+        first: String,
+    },
     /// A checkpoint that is not of this run.
     #[error(
         "the checkpoint in `{path}` is not of this run: {what} is another; hint: train without --resume into a fresh folder"

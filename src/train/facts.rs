@@ -8,12 +8,13 @@ use walkdir::WalkDir;
 use super::config::AdapterConfig;
 use super::error::TrainError;
 use crate::adapter::{Optimisation, TrainingFacts};
+use crate::consent::{Obligation, Use};
 use crate::digest::Sha256Digest;
 use crate::model::base::Family;
 use crate::model::pipeline::Pipeline;
 use crate::model::scheduler::PredictionType;
 use crate::receipt::{BaseFacts, PolicyFacts, RunInputs, SnapshotFacts};
-use crate::snapshot::VerifiedSnapshot;
+use crate::snapshot::{Member, VerifiedSnapshot};
 
 /// The parts of a diffusers folder that shape what a run computes.
 const PARTS: &[&str] = &[
@@ -59,6 +60,7 @@ pub fn base_facts(path: &Path) -> Result<BaseFacts, TrainError> {
 #[must_use]
 pub fn snapshot_facts(snapshot: &VerifiedSnapshot) -> SnapshotFacts {
     let (mut excluded, mut licenses, mut obligations) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut bases = BTreeMap::new();
     for exclusion in snapshot.excluded() {
         *excluded.entry(exclusion.reason_code.to_string()).or_insert(0) += 1;
     }
@@ -66,6 +68,9 @@ pub fn snapshot_facts(snapshot: &VerifiedSnapshot) -> SnapshotFacts {
         *licenses
             .entry(member.license.clone().unwrap_or_else(|| "none".to_owned()))
             .or_insert(0) += 1;
+        if let Some(basis) = &member.basis {
+            *bases.entry(basis.clone()).or_insert(0) += 1;
+        }
         for obligation in &member.obligations {
             *obligations.entry(obligation.to_string()).or_insert(0) += 1;
         }
@@ -77,6 +82,27 @@ pub fn snapshot_facts(snapshot: &VerifiedSnapshot) -> SnapshotFacts {
         excluded,
         licenses,
         obligations,
+        bases,
+    }
+}
+
+/// Refuses a commercial run on pictures that oblige to non-commercial use.
+///
+/// # Errors
+/// If the configuration is for commercial use and any member is not.
+pub fn check_use(config: &AdapterConfig, snapshot: &VerifiedSnapshot) -> Result<(), TrainError> {
+    if config.usage != Some(Use::Commercial) {
+        return Ok(());
+    }
+    let members = snapshot.members();
+    let bound = |member: &&Member| member.obligations.contains(&Obligation::NonCommercial);
+    match members.iter().find(bound) {
+        None => Ok(()),
+        Some(first) => Err(TrainError::NotForCommercialUse {
+            count: members.iter().filter(bound).count(),
+            members: members.len(),
+            first: first.image.short(),
+        }),
     }
 }
 

@@ -56,6 +56,13 @@ fn audit_exits_by_its_verdict_and_writes_a_page() {
     assert_eq!(found["verdict"], "findings");
     assert_eq!(found["findings"][0]["code"], "consent_withdrawn");
     let page = std::fs::read_to_string(world.folder.path().join("report.html")).unwrap();
+    assert!(page.contains("attribution (2 pictures)"), "what the adapter obliges to");
+    assert!(
+        page.contains("Directive (EU) 2019/790, Art. 3 (1 picture)"),
+        "what it rests on"
+    );
+    assert_eq!(found["snapshot"]["obligations"]["attribution"], 2);
+    assert_eq!(found["snapshot"]["bases"]["Directive (EU) 2019/790, Art. 3"], 1);
     assert!(page.contains("consent_withdrawn"));
     assert_eq!(
         json(&world, &["audit", "b.png"], 1)["findings"][0]["code"],

@@ -54,7 +54,8 @@ impl World {
                 members: 3,
                 excluded: [("denied_by_artist".into(), 1)].into(),
                 licenses: [("CC0-1.0".into(), 3)].into(),
-                obligations: [].into(),
+                obligations: [("attribution".to_string(), 2)].into(),
+                bases: [("Directive (EU) 2019/790, Art. 3".to_string(), 1)].into(),
             },
             policy: PolicyFacts {
                 name: policy.name.clone(),
