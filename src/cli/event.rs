@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::key::KeyArgs;
 use super::subject::TargetArgs;
-use super::{Context, Exit, HintExt, Style};
-use crate::consent::{Authentication, EventKind, Purpose, Scope, Target, identifier};
+use super::{Context, Exit, HintExt, Style, opt_out_list};
+use crate::consent::{Authentication, Event, EventKind, Purpose, Scope, Target, identifier};
 use crate::registry::{MAX_EVIDENCE_BYTES, NewEvent, Reach, StoredEvent};
 
 /// Options of `assent opt-out`.
@@ -21,6 +21,9 @@ use crate::registry::{MAX_EVIDENCE_BYTES, NewEvent, Reach, StoredEvent};
 pub struct OptOut {
     #[command(flatten)]
     target: TargetArgs,
+    /// Everything that a list names: CSV with a header, JSON Lines, or an address, a digest or a name a line
+    #[arg(long, value_name = "FILE", group = "TargetArgs", conflicts_with = "evidence")]
+    list: Option<PathBuf>,
     /// Another name of the artist; may be repeated
     #[arg(long = "alias", value_name = "NAME", requires = "artist")]
     aliases: Vec<String>,
@@ -97,6 +100,14 @@ pub struct Revoke {
 /// Records a refusal.
 pub fn opt_out(context: &Context, args: OptOut) -> Result<Exit> {
     let key = args.key.read(context)?;
+    if let Some(path) = &args.list {
+        let event = NewEvent {
+            purposes: args.purposes,
+            note: args.note,
+            ..NewEvent::new(EventKind::OptOut, None)
+        };
+        return opt_out_list::bring_in(context, path, event, key.as_ref());
+    }
     let mut registry = context.open_or_create_registry()?;
     let target = args.target.target(context, &registry)?;
     let event = NewEvent {
@@ -186,8 +197,7 @@ pub(super) fn event_json(stored: &StoredEvent) -> Value {
 }
 
 /// An event in a line.
-pub(super) fn event_line(stored: &StoredEvent) -> String {
-    let event = &stored.event;
+pub(super) fn event_line(event: &Event) -> String {
     let about = event.target.as_ref().map(|target| match target {
         Target::Image(digest) => format!("image {}", digest.short()),
         Target::List(digest) => format!("list {}", digest.short()),
@@ -258,12 +268,19 @@ fn report(context: &Context, stored: &StoredEvent, reach: Option<&Reach>) -> Res
         "event {} ({}): {}",
         stored.seq,
         stored.hash.short(),
-        event_line(stored)
+        event_line(&stored.event)
     ))?;
     if let Some(key) = stored.signer() {
         context.line(format_args!("signed by the key {}", key.id().short()))?;
     }
-    let Some(reach) = reach else { return Ok(Exit::Done) };
+    if let Some(reach) = reach {
+        show_reach(context, reach)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What an event reaches, and what was made of that.
+pub(super) fn show_reach(context: &Context, reach: &Reach) -> Result<()> {
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     context.line(format_args!(
         "It reaches {} and {}.",
@@ -297,10 +314,10 @@ fn report(context: &Context, stored: &StoredEvent, reach: Option<&Reach>) -> Res
             format!("  the adapter {} was trained on some", adapter.short()),
         ))?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
-fn reach_json(reach: &Reach) -> Value {
+pub(super) fn reach_json(reach: &Reach) -> Value {
     let pairs = |pairs: &[_]| {
         let pair = |(copy, of, distance): &(_, _, u32)| json!({"sha256": copy, "of": of, "distance": distance});
         pairs.iter().map(pair).collect::<Vec<_>>()

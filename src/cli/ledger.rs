@@ -1,4 +1,4 @@
-//! `assent ledger`: the consent events, their chain, their export.
+//! `assent ledger`: the consent events, their chain, their way from ledger to ledger.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::event::{event_json, event_line, proven};
-use super::{Context, Exit, Style, Table};
-use crate::consent::EventKind;
+use super::{Context, Exit, HintExt, Style, Table, exchange};
+use crate::consent::{EventKind, Said};
 use crate::digest::write_atomic;
-use crate::registry::{EventFilter, Registry};
+use crate::registry::{EventFilter, Registry, SaidDigests};
 
 /// Options of `assent ledger`.
 #[derive(Debug, clap::Args)]
@@ -22,21 +22,38 @@ pub struct Args {
 enum Action {
     /// Recompute the chain; exit code 1 names the first event that is broken
     Verify,
-    /// Write every event with its hash, one JSON object a line
+    /// Write every event, one JSON object a line; signed ones in a DSSE envelope that needs no registry to check
     Export {
+        /// Only this event: its number or its hash
+        #[arg(value_name = "EVENT")]
+        event: Option<String>,
         /// Write to this file instead of stdout
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Append what another ledger exported, each event once; exit code 1 when some are refused or flagged
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Check exported events with the public key alone; exit code 1 when one does not verify. Needs no registry
+    Check {
+        /// The file
+        file: PathBuf,
+        /// The public key of whoever is said to have signed them
+        #[arg(long, value_name = "PUBLIC")]
+        key: PathBuf,
+    },
 }
 
-/// Lists, verifies or exports.
+/// Does what is asked.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
-    let registry = context.open_registry()?;
     match args.action {
-        None => list(context, &registry),
-        Some(Action::Verify) => verify(context, &registry),
-        Some(Action::Export { output }) => export(context, &registry, output),
+        None => list(context, &context.open_registry()?),
+        Some(Action::Verify) => verify(context, &context.open_registry()?),
+        Some(Action::Export { event, output }) => export(context, &context.open_registry()?, event, output),
+        Some(Action::Import { file }) => exchange::import(context, &file),
+        Some(Action::Check { file, key }) => exchange::check(context, &file, &key),
     }
 }
 
@@ -60,7 +77,10 @@ fn list(context: &Context, registry: &Registry) -> Result<Exit> {
             (None, stored.seq.to_string()),
             (Some(Style::Faint), stored.hash.short()),
             (None, stored.event.at.to_string()),
-            (Some(color), format!("{}{}", event_line(stored), proven(authentication))),
+            (
+                Some(color),
+                format!("{}{}", event_line(&stored.event), proven(authentication)),
+            ),
             (
                 Some(Style::Faint),
                 stored
@@ -86,21 +106,50 @@ fn verify(context: &Context, registry: &Registry) -> Result<Exit> {
             .problem
             .as_ref()
             .map(|(seq, explanation)| json!({"seq": seq, "explanation": explanation}));
-        context.json_line(&json!({"ok": ok, "events": report.events, "head": report.head, "problem": problem}))?;
+        context.json_line(&json!({
+            "ok": ok, "events": report.events, "signed": report.signed, "flagged": report.flagged,
+            "head": report.head, "problem": problem,
+        }))?;
     } else if let Some((seq, explanation)) = &report.problem {
         let place = seq.map(|seq| format!(" at event {seq}")).unwrap_or_default();
         context.line(context.paint(Style::Bad, format!("the ledger is broken{place}: {explanation}")))?;
     } else {
         let whole = context.paint(Style::Good, "the ledger is whole");
-        context.line(format_args!("{whole}: {} events, head {}", report.events, report.head))?;
+        let signed = match report.signed {
+            0 => String::new(),
+            signed => format!(" ({signed} signed)"),
+        };
+        context.line(format_args!(
+            "{whole}: {} events{signed}, head {}",
+            report.events, report.head
+        ))?;
+        for seq in &report.flagged {
+            let text = format!("  event {seq} came with a signature that does not verify; it counts as a refusal");
+            context.line(context.paint(Style::Warn, text))?;
+        }
     }
     Ok(if ok { Exit::Done } else { Exit::Findings })
 }
 
-fn export(context: &Context, registry: &Registry, output: Option<PathBuf>) -> Result<Exit> {
+fn export(context: &Context, registry: &Registry, only: Option<String>, output: Option<PathBuf>) -> Result<Exit> {
+    let only = match only {
+        Some(text) => Some(registry.event(&text).hint("`assent ledger` lists the events")?.seq),
+        None => None,
+    };
     let mut text = String::new();
+    let mut digests = SaidDigests::default();
     for stored in registry.events(EventFilter::default())? {
-        text.push_str(&serde_json::to_string(&event_json(&stored))?);
+        let ended = digests.ended(&stored)?;
+        if only.is_some_and(|seq| seq != stored.seq) {
+            continue;
+        }
+        let mut value = event_json(&stored);
+        match stored.envelope(ended)? {
+            Some(envelope) => value["envelope"] = json!(envelope),
+            None => value["said"] = json!(Said::of(&stored.event, ended)),
+        }
+        value.sort_all_objects();
+        text.push_str(&serde_json::to_string(&value)?);
         text.push('\n');
     }
     match output {

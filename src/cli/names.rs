@@ -67,6 +67,6 @@ fn show(context: &Context, registry: &Registry, mention: &Mention) -> Result<()>
         mention.name,
         event.seq,
         event.hash.short(),
-        event_line(&event)
+        event_line(&event.event)
     ))
 }

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
 use super::explain::sentence;
+use super::key::KeyArgs;
+use super::pledge;
 use super::subject::PolicyArgs;
 use super::{Context, Exit, HintExt, Style, Table, subject};
 use crate::consent::{Obligation, Purpose, ReasonCode};
@@ -79,13 +81,30 @@ enum Action {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Check a proof; needs no registry
+    /// State what it holds from a site, signed when a key is configured
+    Pledge {
+        /// Its name
+        name: String,
+        /// The beginning of the site's addresses
+        #[arg(long, value_name = "PREFIX")]
+        source: String,
+        /// Write to this file instead of stdout
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Check a proof or a pledge; needs no registry
     Check {
-        /// The proof's file
-        proof: PathBuf,
+        /// The proof's or the pledge's file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
         /// The root it must lead to, as the receipt names it
         #[arg(long, value_name = "SHA")]
         root: Option<Sha256Digest>,
+        /// For a pledge: the public key of whoever is said to have signed it
+        #[arg(long, value_name = "PUBLIC")]
+        key: Option<PathBuf>,
     },
     /// Write the whole snapshot as one JSON document
     Export {
@@ -137,7 +156,16 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Action::Verify { name } => verify(context, &name),
         Action::Diff { first, second } => diff(context, &named(context, &first)?, &named(context, &second)?),
         Action::Prove { name, image, output } => prove(context, &name, &image, output),
-        Action::Check { proof, root } => check(context, &proof, root),
+        Action::Pledge {
+            name,
+            source,
+            output,
+            key,
+        } => pledge::pledge(context, &name, &source, output, &key),
+        Action::Check { file, root, key } => match pledge::in_file(&file)? {
+            Some(pledge) => pledge::check(context, &pledge, root, key.as_deref()),
+            None => check(context, &file, root),
+        },
         Action::Export { name, output } => {
             named(context, &name)?.write(&output)?;
             context.message(format_args!("wrote `{}`", output.display()));

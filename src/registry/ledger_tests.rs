@@ -235,3 +235,162 @@ fn a_caption_that_names_an_artist_who_opted_out_is_evidence() {
     let prompts = registry.mentions().unwrap();
     assert_eq!(prompts.find("prompt", "M.L. Sowa, boat")[0].ledger.len(), 2);
 }
+
+fn exported(stored: &StoredEvent, ended: Option<Sha256Digest>) -> String {
+    let value = match stored.envelope(ended).unwrap() {
+        Some(envelope) => serde_json::json!({ "envelope": envelope }),
+        None => serde_json::json!({"said": crate::consent::Said::of(&stored.event, ended)}),
+    };
+    value.to_string()
+}
+
+fn export(registry: &Registry) -> Vec<String> {
+    let mut said = SaidDigests::default();
+    let events = registry.events(EventFilter::default()).unwrap();
+    events
+        .iter()
+        .map(|stored| exported(stored, said.ended(stored).unwrap()))
+        .collect()
+}
+
+/// What becomes of each line: `a`dded, `f`lagged, `k`nown, `r`efused, or `-` when it does not parse.
+fn bring(registry: &mut Registry, lines: &[String]) -> String {
+    let mut import = registry.begin_events(time(50)).unwrap();
+    let outcomes = lines.iter().map(|line| match ForeignEvent::parse(line.as_bytes()) {
+        Err(_) => '-',
+        Ok(event) => match import.add(event).unwrap() {
+            Imported::Added(_) => 'a',
+            Imported::Flagged(_) => 'f',
+            Imported::Known => 'k',
+            Imported::Refused(_) => 'r',
+        },
+    });
+    let outcomes = outcomes.collect();
+    import.finish().unwrap();
+    outcomes
+}
+
+#[test]
+fn events_go_from_ledger_to_ledger_once_and_stay_signed() {
+    let mut home = Registry::in_memory().unwrap();
+    let refusal = home
+        .append_signed(&opt_out(artist("a")), Some(&key(1)), time(0))
+        .unwrap();
+    home.append_event(&opt_out(artist("b")), time(1)).unwrap();
+    let end = NewEvent {
+        revokes: Some(refusal.hash),
+        ..NewEvent::new(EventKind::Revoke, None)
+    };
+    home.append_signed(&end, Some(&key(1)), time(2)).unwrap();
+    home.append_signed(
+        &NewEvent::new(EventKind::Grant, Some(artist("a"))),
+        Some(&key(1)),
+        time(3),
+    )
+    .unwrap();
+    let lines = export(&home);
+    // Into another ledger, where other events came first.
+    let mut away = Registry::in_memory().unwrap();
+    away.append_event(&opt_out(artist("z")), time(9)).unwrap();
+    assert_eq!(bring(&mut away, &lines), "aaaa");
+    assert_eq!(bring(&mut away, &lines), "kkkk");
+    let events = away.events(EventFilter::default()).unwrap();
+    assert_eq!(events.len(), 5);
+    assert!(
+        events[1..]
+            .iter()
+            .all(|stored| stored.event.imported && stored.event.at == time(50))
+    );
+    assert_eq!(events[1].event.issued, Some(time(0)), "when it was said is kept");
+    assert_eq!(
+        events[3].event.revokes,
+        Some(events[1].hash),
+        "the revocation ends the event as it is here"
+    );
+    let report = away.verify_ledger().unwrap();
+    assert_eq!((report.problem, report.signed, report.flagged), (None, 3, vec![]));
+    // And back: what came from here is known, whatever place it has there.
+    assert_eq!(bring(&mut home, &export(&away)), "akkkk");
+}
+
+#[test]
+fn what_permits_needs_its_signature_what_refuses_does_not() {
+    let mut home = Registry::in_memory().unwrap();
+    let refusal = home
+        .append_signed(&opt_out(artist("a")), Some(&key(1)), time(0))
+        .unwrap();
+    let grant = NewEvent::new(EventKind::Grant, Some(artist("a")));
+    let grant = home.append_signed(&grant, Some(&key(1)), time(1)).unwrap();
+    let forged = |stored: &StoredEvent| {
+        let mut forged = stored.clone();
+        forged.signature.as_mut().unwrap()[3] ^= 1;
+        exported(&forged, None)
+    };
+    let mut away = Registry::in_memory().unwrap();
+    assert_eq!(
+        bring(&mut away, &[forged(&refusal), forged(&grant), forged(&refusal)]),
+        "frk"
+    );
+    let report = away.verify_ledger().unwrap();
+    assert_eq!((report.problem, report.signed, report.flagged), (None, 0, vec![1]));
+    let events = away.events(EventFilter::default()).unwrap();
+    assert_eq!(away.authentications(&events).unwrap(), [Authentication::Invalid]);
+    // The real one is not taken for the forged one.
+    assert_eq!(
+        bring(&mut away, &[exported(&refusal, None), exported(&grant, None)]),
+        "aa"
+    );
+    // Only who refused can lift it from another ledger; nobody can lift it unsigned.
+    let end = NewEvent {
+        revokes: Some(refusal.hash),
+        ..NewEvent::new(EventKind::Revoke, None)
+    };
+    let mut lines = Vec::new();
+    for other in [None, Some(key(2)), Some(key(1))] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut copy = Registry::open(&folder.path().join("a.db")).unwrap();
+        copy.append_signed(&opt_out(artist("a")), Some(&key(1)), time(0))
+            .unwrap();
+        copy.append_signed(&end, other.as_ref(), time(2)).unwrap();
+        lines.push(export(&copy).pop().unwrap());
+    }
+    assert_eq!(bring(&mut away, &lines), "rra");
+    assert_eq!(
+        bring(&mut Registry::in_memory().unwrap(), &lines),
+        "rrr",
+        "what it ends is not there"
+    );
+}
+
+#[test]
+fn every_changed_byte_of_an_exported_grant_is_noticed() {
+    let mut home = Registry::in_memory().unwrap();
+    let grant = NewEvent {
+        licensee: Some("Studio".into()),
+        ..NewEvent::new(EventKind::Grant, Some(artist("a")))
+    };
+    let stored = home.append_signed(&grant, Some(&key(1)), time(1)).unwrap();
+    let envelope = stored.envelope(None).unwrap().unwrap();
+    for at in 0..envelope.payload.len() {
+        let mut changed = envelope.clone();
+        changed.payload[at] ^= 1;
+        let line = serde_json::to_string(&changed).unwrap();
+        let verifies =
+            ForeignEvent::parse(line.as_bytes()).is_ok_and(|event| event.authentication == Authentication::Signed);
+        assert!(!verifies, "byte {at}");
+    }
+    for line in [
+        "",
+        "{}",
+        "[]",
+        "{\"envelope\":{}}",
+        "{\"said\":{}}",
+        "{\"payload\":\"\"}",
+        "null",
+        "{\"said\":null}",
+    ] {
+        assert!(ForeignEvent::parse(line.as_bytes()).is_err(), "{line}");
+    }
+    // Deeper than any event is.
+    assert!(ForeignEvent::parse("[".repeat(100_000).as_bytes()).is_err());
+}

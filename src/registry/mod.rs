@@ -9,12 +9,14 @@ mod artists;
 mod coverage;
 mod error;
 mod evidence;
+mod exchange;
 mod facts;
 mod health;
 mod images;
 mod ledger;
 #[cfg(test)]
 mod ledger_tests;
+mod list_file;
 mod lists;
 mod locations;
 mod mentions;
@@ -35,10 +37,13 @@ use rusqlite::Connection;
 
 pub use adapters::{AdapterRow, NewAdapter, NewPicture, NewRun, PictureRow, RunRow};
 pub use artists::{Artist, fold_name};
+pub use coverage::fold_address;
 pub use error::RegistryError;
 pub use evidence::{Known, Reader};
+pub use exchange::{EventImport, ForeignEvent, Imported};
 pub use images::{AddOutcome, NewImage, NewLocation};
 pub use ledger::{EventFilter, LedgerHead, MAX_EVIDENCE_BYTES, NewEvent, StoredEvent};
+pub use list_file::{ListFile, ListLine, bounded_line};
 pub use lists::{EntryKind, ListEntry, ListImport, ListReport};
 pub use locations::{KnownLocation, Location};
 pub use mentions::Mentions;

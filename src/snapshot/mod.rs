@@ -9,6 +9,7 @@ mod attribution;
 mod create;
 mod diff;
 mod document;
+mod pledge;
 mod proof;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use attribution::{Attributions, Credit, Format, Work, attributions, license_
 pub use create::{Selection, create};
 pub use diff::{Changed, Diff, diff};
 pub use document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef, PolicyRef, import, leaf};
+pub use pledge::{PLEDGE_PAYLOAD_TYPE, Pledge, Pledged, pledge};
 pub use proof::{Leaf, Proof, ProofError, ProvenLeaf, prove};
 pub use verify::{Member, Mismatch, MismatchCode, VerifiedSnapshot, verify};
 
