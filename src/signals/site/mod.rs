@@ -19,6 +19,8 @@ mod tdmrep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use crate::digest::Sha256Digest;
 
 use ai_txt::AiTxt;
@@ -99,7 +101,7 @@ fn local(address: &str) -> Option<String> {
 pub struct Page {
     html: Held<Html>,
     /// The paths of the pictures that it shows, in canonical form.
-    pictures: Vec<Vec<u8>>,
+    pictures: HashSet<Vec<u8>>,
 }
 
 impl Page {
@@ -126,7 +128,7 @@ impl Page {
 
     /// Whether it shows the picture at this path in canonical form.
     fn shows(&self, path: &[u8]) -> bool {
-        self.pictures.iter().any(|picture| picture == path)
+        self.pictures.contains(path)
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) const MOST: usize = 500 << 10;
 const MOST_RULES: usize = 20_000;
 
 /// The crawlers that gather for training or for the answers of models, by their product tokens.
-pub(super) const CRAWLERS: [&str; 31] = [
+pub(super) const CRAWLERS: [&str; 30] = [
     "AI2Bot",
     "Ai2Bot-Dolma",
     "Amazonbot",
@@ -33,7 +33,6 @@ pub(super) const CRAWLERS: [&str; 31] = [
     "img2dataset",
     "LAION",
     "meta-externalagent",
-    "Meta-ExternalAgent",
     "OAI-SearchBot",
     "omgili",
     "omgilibot",
@@ -201,11 +200,16 @@ impl Robots {
 
     /// The crawlers of [`CRAWLERS`] that may not fetch `path`; whether nobody may is the second value.
     pub fn refused(&self, path: &[u8]) -> (Vec<&'static str>, bool) {
-        let refused = CRAWLERS
-            .into_iter()
-            .filter(|crawler| !self.allows(crawler, path))
-            .collect();
-        (refused, !self.allows("*", path))
+        let refused = !self.allows("*", path);
+        let named = |crawler: &str| {
+            let mut agents = self.groups.iter().flat_map(|group| &group.agents);
+            agents.any(|agent| agent.eq_ignore_ascii_case(crawler))
+        };
+        let crawlers = CRAWLERS.into_iter().filter(|crawler| match named(crawler) {
+            true => !self.allows(crawler, path),
+            false => refused,
+        });
+        (crawlers.collect(), refused)
     }
 }
 
