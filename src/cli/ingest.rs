@@ -63,12 +63,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let mut registry = context.open_or_create_registry()?;
     let entries = walk(&args.paths);
     let bar = if context.progress() {
-        ProgressBar::new(entries.len() as u64)
+        ProgressBar::new_spinner()
     } else {
         ProgressBar::hidden()
     };
+    // How many there are is known only when the last was found.
     bar.set_style(ProgressStyle::with_template(
-        "{bar:30} {pos}/{len} pictures  {per_sec}  {eta} left",
+        "{spinner} {pos} pictures  {per_sec}  {elapsed}",
     )?);
     bar.enable_steady_tick(Duration::from_millis(200));
 

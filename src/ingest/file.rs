@@ -1,8 +1,8 @@
 //! One file → one image for the registry.
 
-use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::budget::Budget;
@@ -16,41 +16,69 @@ use crate::registry::{KnownLocation, NewImage, NewLocation};
 use crate::signals::site::{self, Page, Place};
 use crate::signals::{self, Metadata as Found, Sources};
 
-/// Reads one file, unless it is known and unchanged.
-pub(super) fn read(
-    entry: &Entry,
-    absolute: &Path,
-    known: &HashMap<PathBuf, KnownLocation>,
-    options: &Options,
-    budget: &Budget,
-    folders: &Folders,
-) -> Outcome {
-    let Some(metadata) = &entry.metadata else {
-        return Outcome::Refused("not a regular file".to_string());
-    };
-    let (size, modified, inode) = stamp(metadata);
-    let folder = folders.of(absolute);
-    let sidecars = Sidecars::of(absolute, inode, options, &folder);
-    if let Some(known) = known.get(absolute)
-        && (known.size, known.modified, known.context) == (size, modified, sidecars.context)
-    {
-        return Outcome::Known(known.sha256);
-    }
-    let image = image(entry, absolute, options, budget, (&folder, &sidecars), metadata);
-    image.map_or_else(
-        |error| Outcome::Refused(error.to_string()),
-        |image| Outcome::Read(Box::new(image)),
-    )
+/// A file and everything around it that a reading depends on, looked at but not read.
+pub(super) struct Looked {
+    path: PathBuf,
+    /// The absolute path.
+    pub absolute: PathBuf,
+    metadata: Metadata,
+    folder: Arc<Folder>,
+    sidecars: Sidecars,
 }
 
-fn image(
-    entry: &Entry,
-    absolute: &Path,
-    options: &Options,
-    budget: &Budget,
-    (folder, sidecars): (&Folder, &Sidecars),
-    metadata: &Metadata,
-) -> Result<NewImage, PixelsError> {
+impl Looked {
+    /// Looks at a file and around it, or says why it cannot be read.
+    pub fn at(entry: Entry, options: &Options, folders: &Folders) -> Result<Looked, (PathBuf, String)> {
+        let path = entry.path;
+        let metadata = match (entry.problem, entry.metadata) {
+            (Some(problem), _) => return Err((path, problem)),
+            (None, None) => return Err((path, "not a regular file".to_string())),
+            (None, Some(metadata)) => metadata,
+        };
+        let absolute = match std::path::absolute(&path) {
+            Ok(absolute) => absolute,
+            Err(error) => return Err((path, format!("cannot be made absolute: {error}"))),
+        };
+        let (_, _, inode) = stamp(&metadata);
+        let folder = folders.of(&absolute);
+        let sidecars = Sidecars::of(&absolute, inode, options, &folder, entry.beside.as_deref());
+        Ok(Looked {
+            path,
+            absolute,
+            metadata,
+            folder,
+            sidecars,
+        })
+    }
+
+    /// Whether nothing changed since it was read.
+    pub fn is(&self, known: &KnownLocation) -> bool {
+        let (size, modified, _) = stamp(&self.metadata);
+        (known.size, known.modified, known.context) == (size, modified, self.sidecars.context)
+    }
+
+    /// Its path as the user named it or the walk found it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it.
+    pub fn read(&self, options: &Options, budget: &Budget) -> Outcome {
+        image(self, options, budget).map_or_else(
+            |error| Outcome::Refused(error.to_string()),
+            |image| Outcome::Read(Box::new(image)),
+        )
+    }
+}
+
+fn image(looked: &Looked, options: &Options, budget: &Budget) -> Result<NewImage, PixelsError> {
+    let Looked {
+        path,
+        absolute,
+        metadata,
+        folder,
+        sidecars,
+    } = looked;
     let (size, modified, _) = stamp(metadata);
     if size > options.limits.max_file_bytes {
         return Err(PixelsError::FileTooLarge {
@@ -59,7 +87,7 @@ fn image(
         });
     }
     let file = budget.file(size);
-    let bytes = pixels::read_file(&entry.path, &options.limits)?;
+    let bytes = pixels::read_file(path, &options.limits)?;
     let probed = pixels::probe(&bytes, &options.limits)?;
     let taken = budget.picture(probed.memory_bytes(), &file);
     let decoded = probed.decode()?;

@@ -13,7 +13,7 @@ mod sidecars;
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +25,17 @@ use serde::Serialize;
 
 use crate::digest::Sha256Digest;
 use crate::pixels::Limits;
-use crate::registry::{AddOutcome, NewImage, Registry, RegistryError};
+use crate::registry::{AddOutcome, KnownLocation, NewImage, Registry, RegistryError};
 use crate::signals::Trust;
 use budget::Budget;
+use file::Looked;
 use folders::Folders;
 pub use walk::{Entry, walk};
 
 /// Images a transaction: few enough that little is lost, many enough that the disk is not what takes the time.
 const BATCH: usize = 256;
+/// Files that are on their way at once.
+const WINDOW: usize = 4 * BATCH;
 
 /// What the user says about all the files, and what they may cost.
 #[derive(Debug, Clone)]
@@ -137,79 +140,82 @@ pub enum IngestError {
     /// The workers could not be started.
     #[error("cannot start the workers: {0}")]
     Workers(#[from] rayon::ThreadPoolBuildError),
-    /// The current folder is gone, so that relative paths mean nothing.
-    #[error("cannot make `{}` absolute: {source}", path.display())]
-    Absolute {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
-/// What a worker made of one entry.
+/// What became of one entry.
 enum Outcome {
     Read(Box<NewImage>),
     Known(Sha256Digest),
     Refused(String),
 }
 
-/// Registers what [`walk`] found, as of `at`, and calls `report` for every entry in the order of `entries`.
+/// A file in its place in the order of the walk, or why it is refused.
+type Found = Result<Looked, (PathBuf, String)>;
+
+/// Registers what [`walk`] finds, as of `at`, and calls `report` for every entry in its order.
+///
+/// Three stages run at once: one thread walks and looks at each file and around it, this one asks the registry whether
+/// that is known, and the workers read what is not. At most [`WINDOW`] files are on their way, so memory does not grow
+/// with the number of files, and an unchanged one costs little more than the look at it.
 pub fn ingest(
     registry: &mut Registry,
-    entries: Vec<Entry>,
+    entries: impl Iterator<Item = Entry> + Send,
     options: &Options,
     at: Timestamp,
     mut report: impl FnMut(Report),
 ) -> Result<Summary, IngestError> {
-    let known = registry.known_locations()?;
-    let paths: Vec<PathBuf> = entries.iter().map(|entry| entry.path.clone()).collect();
-    let mut work = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let absolute = std::path::absolute(&entry.path).map_err(|source| IngestError::Absolute {
-            path: entry.path.clone(),
-            source,
-        })?;
-        work.push((entry, absolute));
-    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build()?;
     let budget = Budget::new(options.memory);
     let folders = Folders::new(&options.boundaries);
     let stopped = AtomicBool::new(false);
-    // Bounded, so that workers cannot run far ahead of the disk.
-    let (sender, receiver) = mpsc::sync_channel(4 * BATCH);
+    let (send_found, found) = mpsc::sync_channel::<Vec<Found>>(4);
+    let (send_work, work) = mpsc::channel::<(usize, Looked)>();
+    let (send_done, done) = mpsc::channel::<(usize, PathBuf, Outcome)>();
     let mut writer = Writer {
         registry,
         at,
-        paths: &paths,
-        waiting: VecDeque::new(),
+        next: 0,
+        early: BTreeMap::new(),
+        waiting: Vec::new(),
         summary: Summary::default(),
     };
     std::thread::scope(|scope| {
-        let (work, known, budget, folders, pool, stopped) = (&work, &known, &budget, &folders, &pool, &stopped);
+        let (budget, folders, pool, stopped) = (&budget, &folders, &pool, &stopped);
+        let walker = scope.spawn(move || {
+            let mut batch = Vec::with_capacity(BATCH);
+            for entry in entries {
+                let path = entry.path.clone();
+                let looked = catch_unwind(AssertUnwindSafe(|| Looked::at(entry, options, folders)));
+                batch.push(
+                    looked
+                        .unwrap_or_else(|_| Err((path, "the reader broke down over what lies beside it".to_string()))),
+                );
+                // The receiver is gone only when the registry failed, and then nothing matters any more.
+                if batch.len() == BATCH && send_found.send(std::mem::take(&mut batch)).is_err() {
+                    return;
+                }
+            }
+            let _ = send_found.send(batch);
+        });
         let workers = scope.spawn(move || {
-            let read = |(index, (entry, absolute)): (usize, &(Entry, PathBuf))| {
+            let read = |(index, looked): (usize, Looked)| {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                let outcome = match &entry.problem {
-                    Some(problem) => Outcome::Refused(problem.clone()),
-                    None => catch_unwind(AssertUnwindSafe(|| {
-                        file::read(entry, absolute, known, options, budget, folders)
-                    }))
-                    .unwrap_or_else(|_| Outcome::Refused("the decoder broke down over it".to_string())),
-                };
-                // The receiver is gone only when the registry failed, and then nothing matters any more.
-                if sender.send((index, outcome)).is_err() {
+                let outcome = catch_unwind(AssertUnwindSafe(|| looked.read(options, budget)))
+                    .unwrap_or_else(|_| Outcome::Refused("the decoder broke down over it".to_string()));
+                if send_done.send((index, looked.path().to_path_buf(), outcome)).is_err() {
                     stopped.store(true, Ordering::Relaxed);
                 }
             };
             // The sender ends with this thread, and with it the list that the writer waits for.
-            pool.install(|| work.iter().enumerate().par_bridge().for_each(read));
+            pool.install(|| work.into_iter().par_bridge().for_each(read));
         });
-        let result = writer.run(receiver, &mut report);
+        let result = writer.run(found, send_work, &done, &mut report);
+        stopped.store(true, Ordering::Relaxed);
+        drop(done);
         // A panic here would be one of this module's own, not of a decoder.
-        let _ = workers.join();
+        let _ = (walker.join(), workers.join());
         result
     })?;
     let summary = writer.summary;
@@ -217,52 +223,108 @@ pub fn ingest(
     Ok(summary)
 }
 
-/// Puts outcomes back in order and writes them in batches.
+/// Asks what is known, hands the rest to the workers, puts outcomes back in order and writes them in batches.
 struct Writer<'a> {
     registry: &'a mut Registry,
     at: Timestamp,
-    paths: &'a [PathBuf],
-    waiting: VecDeque<(usize, Outcome)>,
+    /// The place of the next outcome that is to be written.
+    next: usize,
+    early: BTreeMap<usize, (PathBuf, Outcome)>,
+    waiting: Vec<(PathBuf, Outcome)>,
     summary: Summary,
 }
 
 impl Writer<'_> {
     fn run(
         &mut self,
-        receiver: mpsc::Receiver<(usize, Outcome)>,
+        found: mpsc::Receiver<Vec<Found>>,
+        work: mpsc::Sender<(usize, Looked)>,
+        done: &mpsc::Receiver<(usize, PathBuf, Outcome)>,
         report: &mut impl FnMut(Report),
     ) -> Result<(), IngestError> {
-        let mut early = BTreeMap::new();
-        let mut next = 0;
-        for (index, outcome) in receiver {
-            early.insert(index, outcome);
-            while let Some(outcome) = early.remove(&next) {
-                self.waiting.push_back((next, outcome));
-                next += 1;
+        let mut index = 0;
+        for batch in found {
+            for (found, known) in self.with_known(batch)? {
+                match (found, known) {
+                    (Err((path, problem)), _) => drop(self.early.insert(index, (path, Outcome::Refused(problem)))),
+                    (Ok(looked), Some(known)) if looked.is(&known) => {
+                        let path = looked.path().to_path_buf();
+                        self.early.insert(index, (path, Outcome::Known(known.sha256)));
+                    }
+                    (Ok(looked), _) => {
+                        // The workers end only after this sender.
+                        let _ = work.send((index, looked));
+                    }
+                }
+                index += 1;
             }
+            self.write(report)?;
+            while index - self.next > WINDOW && self.take(done) {
+                self.write(report)?;
+            }
+        }
+        drop(work);
+        while self.next < index && self.take(done) {
+            self.write(report)?;
+        }
+        self.flush(report)
+    }
+
+    /// Waits for an outcome; says whether one came: none does when all work is done.
+    fn take(&mut self, done: &mpsc::Receiver<(usize, PathBuf, Outcome)>) -> bool {
+        match done.recv() {
+            Ok((index, path, outcome)) => {
+                self.early.insert(index, (path, outcome));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What the registry knows of each file.
+    fn with_known(&self, batch: Vec<Found>) -> Result<Vec<(Found, Option<KnownLocation>)>, IngestError> {
+        let known = |found: Found| {
+            let known = match &found {
+                Ok(looked) => self.registry.known_location(&looked.absolute)?,
+                Err(_) => None,
+            };
+            Ok((found, known))
+        };
+        batch.into_iter().map(known).collect()
+    }
+
+    /// Writes what has come to its turn, as soon as it is a batch.
+    fn write(&mut self, report: &mut impl FnMut(Report)) -> Result<(), IngestError> {
+        while let Some(outcome) = self.early.remove(&self.next) {
+            self.waiting.push(outcome);
+            self.next += 1;
             if self.waiting.len() >= BATCH {
                 self.flush(report)?;
             }
         }
-        self.flush(report)
+        Ok(())
     }
 
     fn flush(&mut self, report: &mut impl FnMut(Report)) -> Result<(), IngestError> {
         let mut batch = Vec::new();
         let mut lines = Vec::with_capacity(self.waiting.len());
-        for (index, outcome) in self.waiting.drain(..) {
+        for (path, outcome) in self.waiting.drain(..) {
             lines.push(match outcome {
                 Outcome::Read(image) => {
                     let sha256 = image.sha256;
                     batch.push(*image);
-                    (index, None, Some(sha256), None)
+                    (path, None, Some(sha256), None)
                 }
-                Outcome::Known(sha256) => (index, Some(Status::Known), Some(sha256), None),
-                Outcome::Refused(reason) => (index, Some(Status::Refused), None, Some(reason)),
+                Outcome::Known(sha256) => (path, Some(Status::Known), Some(sha256), None),
+                Outcome::Refused(reason) => (path, Some(Status::Refused), None, Some(reason)),
             });
         }
-        let mut added = self.registry.add_images(&batch, self.at)?.into_iter();
-        for (index, status, sha256, reason) in lines {
+        let added = match batch.as_slice() {
+            [] => Vec::new(),
+            images => self.registry.add_images(images, self.at)?,
+        };
+        let mut added = added.into_iter();
+        for (path, status, sha256, reason) in lines {
             let status = status.unwrap_or_else(|| match added.next() {
                 Some(AddOutcome::Added) => Status::Added,
                 Some(AddOutcome::Updated) => Status::Updated,
@@ -270,7 +332,7 @@ impl Writer<'_> {
             });
             self.summary.count(status);
             report(Report {
-                path: self.paths[index].clone(),
+                path,
                 status,
                 sha256,
                 reason,

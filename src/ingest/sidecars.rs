@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Options;
 use super::folders::{Folder, stamp_of};
+use super::walk::Listing;
 use crate::digest::Sha256Digest;
 
 /// Bytes of one sidecar; real ones have a few thousand.
@@ -40,8 +41,8 @@ pub(super) struct Contents {
 
 impl Sidecars {
     /// Finds the sidecars of the picture at `path`: `a.png.license`, `a.png.xmp` or `a.xmp`, `a.png.txt` or `a.txt`,
-    /// `a.png.headers`, `a.png.html` or `a.html`, `a.svg`.
-    pub fn of(path: &Path, inode: u64, options: &Options, folder: &Folder) -> Self {
+    /// `a.png.headers`, `a.png.html` or `a.html`, `a.svg`. What is not among the files `beside` it is not looked for.
+    pub fn of(path: &Path, inode: u64, options: &Options, folder: &Folder, beside: Option<&Listing>) -> Self {
         let mut context = Sha256::new();
         // Every part with its length: two different lists never make the same bytes.
         let mut add = |part: &[u8]| {
@@ -60,7 +61,11 @@ impl Sidecars {
         let trust = options.trust.digest();
         add(trust.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
         let mut find = |candidates: Vec<PathBuf>| {
-            let found = candidates.into_iter().find_map(|candidate| {
+            let may_be = |candidate: &PathBuf| match (beside, candidate.file_name()) {
+                (Some(listing), Some(name)) => listing.may_hold(name),
+                _ => true,
+            };
+            let found = candidates.into_iter().filter(may_be).find_map(|candidate| {
                 let stamp = stamp_of(&candidate)?;
                 Some((candidate, stamp))
             });

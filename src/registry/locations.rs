@@ -1,7 +1,6 @@
 //! Locations: where images were seen, and what was read there.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -36,27 +35,25 @@ pub struct Location {
 }
 
 impl Registry {
-    /// Every file that was read before and need not be read again.
-    pub fn known_locations(&self) -> Result<HashMap<PathBuf, KnownLocation>> {
-        let mut query = self.connection.prepare(
-            "SELECT path, sha256, size, modified, context FROM locations JOIN images ON images.id = image_id
-             WHERE NOT EXISTS (SELECT 1 FROM fingerprints WHERE image_id = images.id AND version <> ?1)",
+    /// What is known of the file at this absolute path, if it was read before.
+    pub fn known_location(&self, path: &Path) -> Result<Option<KnownLocation>> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT sha256, size, modified, context FROM locations JOIN images ON images.id = image_id WHERE path = ?1",
         )?;
-        let rows = query.query_map([crate::fingerprint::VERSION], |row| {
-            let size: i64 = row.get(2)?;
-            let known = KnownLocation {
-                sha256: row.get(1)?,
+        let known = query.query_row([path_bytes(path)], |row| {
+            let size: i64 = row.get(1)?;
+            Ok(KnownLocation {
+                sha256: row.get(0)?,
                 size: size.unsigned_abs(),
-                modified: row.get(3)?,
-                context: row.get(4)?,
-            };
-            Ok((path_of(row.get(0)?), known))
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+                modified: row.get(2)?,
+                context: row.get(3)?,
+            })
+        });
+        Ok(known.optional()?)
     }
 
     /// The image that was seen at this absolute path.
-    pub fn image_at(&self, path: &std::path::Path) -> Result<Option<Sha256Digest>> {
+    pub fn image_at(&self, path: &Path) -> Result<Option<Sha256Digest>> {
         let sql = "SELECT sha256 FROM locations JOIN images ON images.id = image_id WHERE path = ?1";
         Ok(self
             .connection

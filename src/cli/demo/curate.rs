@@ -80,18 +80,24 @@ fn register(
     registry: &mut Registry,
     sample: &Path,
 ) -> Result<BTreeMap<Sha256Digest, PathBuf>> {
-    let entries = walk(&[sample.to_path_buf()]);
+    let entries: Vec<_> = walk(&[sample.to_path_buf()]).collect();
     let bar = story.bar(entries.len() as u64, "pictures");
     let mut names = BTreeMap::new();
     let mut refused = Vec::new();
-    let summary = ingest(registry, entries, &Options::default(), context.now, |report| {
-        bar.inc(1);
-        let name = report.path.strip_prefix(sample).unwrap_or(&report.path).to_path_buf();
-        match report.sha256 {
-            Some(digest) => drop(names.insert(digest, name)),
-            None => refused.push((name, report.reason.unwrap_or_default())),
-        }
-    })?;
+    let summary = ingest(
+        registry,
+        entries.into_iter(),
+        &Options::default(),
+        context.now,
+        |report| {
+            bar.inc(1);
+            let name = report.path.strip_prefix(sample).unwrap_or(&report.path).to_path_buf();
+            match report.sha256 {
+                Some(digest) => drop(names.insert(digest, name)),
+                None => refused.push((name, report.reason.unwrap_or_default())),
+            }
+        },
+    )?;
     bar.finish_and_clear();
     for (name, reason) in refused {
         context.warn(format!("{}: {reason}", name.display()));
