@@ -27,6 +27,7 @@ mod names;
 mod opt_out_list;
 mod pledge;
 mod policy;
+mod policy_count;
 mod snapshot;
 mod subject;
 mod table;

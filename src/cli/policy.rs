@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::subject::{Named, PolicyArgs, SHIPPED};
-use super::{Context, Exit, Style, Table, subject};
+use super::{Context, Exit, Style, Table, policy_count, subject};
 use crate::consent::{Obligation, Policy, cases};
 
 /// Options of `assent policy`.
@@ -32,6 +32,8 @@ enum Action {
         #[arg(value_name = "POLICY")]
         policy: PathBuf,
     },
+    /// Count how the registered pictures come out, by reason; exit code 1 when none is allowed
+    Count(policy_count::Args),
     /// Decide on every case of a table; exit code 1 when one comes out another way than it says
     Test {
         /// A file, or the name of a shipped one
@@ -59,6 +61,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             Ok(Exit::Done)
         }
         Action::Check { policy } => check(context, &policy),
+        Action::Count(args) => policy_count::run(context, args),
         Action::Test { policy, cases, own } => test(context, &PolicyArgs { policy, own }, &cases),
     }
 }

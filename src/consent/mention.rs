@@ -32,6 +32,8 @@ const JOINED: usize = 8;
 pub struct Names {
     automaton: AhoCorasick,
     owners: Vec<usize>,
+    /// The longest word of each name, in whatever case.
+    hints: AhoCorasick,
 }
 
 /// A name in a text.
@@ -57,8 +59,21 @@ impl Names {
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
             .build(patterns.iter().map(|(pattern, _)| pattern))?;
+        let longest = |name: &'_ str| name.split(' ').max_by_key(|word| word.len()).map(String::from);
+        let hints: BTreeSet<_> = patterns.iter().filter_map(|(pattern, _)| longest(pattern)).collect();
+        let hints = AhoCorasick::builder().ascii_case_insensitive(true).build(hints)?;
         let owners = patterns.into_iter().map(|(_, owner)| owner).collect();
-        Ok(Names { automaton, owners })
+        Ok(Names {
+            automaton,
+            owners,
+            hints,
+        })
+    }
+
+    /// Whether [`Names::find`] may find something: much quicker, and never wrong when it says no. A word of plain
+    /// letters stands in a text of plain characters as it is, but for its case and for apostrophes within it.
+    pub fn may_be_in(&self, text: &str) -> bool {
+        !self.owners.is_empty() && (!text.is_ascii() || text.contains(is_apostrophe) || self.hints.is_match(text))
     }
 
     /// The names in a text, in the order in which they end; of names of one owner within each other, the longest.

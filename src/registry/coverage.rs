@@ -46,9 +46,10 @@ pub(super) fn beginnings<'k>(
 /// The events that speak of more than one image, ready to be asked which of them cover one. Those about single images
 /// are looked up.
 pub(super) struct Coverage {
-    events: Vec<LedgerEntry>,
+    /// In the order of the ledger; the others name them by their places here.
+    pub events: Vec<LedgerEntry>,
     revoked: HashMap<Sha256Digest, Timestamp>,
-    by_artist: HashMap<i64, Vec<usize>>,
+    pub by_artist: HashMap<i64, Vec<usize>>,
     by_address: BTreeMap<String, Vec<usize>>,
     by_collection: HashMap<String, Vec<usize>>,
     /// Addresses below which everything is clearly by an artist who refused: see `consent::own_addresses`.
@@ -144,6 +145,28 @@ impl Coverage {
         Ok(covering)
     }
 
+    /// Adds the images that lists name, and those beneath the own addresses of artists who refused, each with the place
+    /// of the event.
+    pub fn listed(&self, connection: &Connection, touched: &mut Vec<(i64, u32)>) -> Result<()> {
+        let place = |place: &usize| u32::try_from(*place).unwrap_or(u32::MAX - 1);
+        if !self.by_list.is_empty() {
+            for (image, lists) in lists::covering(connection)? {
+                let places = lists.iter().filter_map(|list| self.by_list.get(list)).flatten();
+                touched.extend(places.map(|one| (image, place(one))));
+            }
+        }
+        if !self.by_own_address.is_empty() {
+            let mut query = connection.prepare_cached("SELECT address, image_id FROM image_addresses")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let image = row.get(1)?;
+                let places = self.beneath(row.get_ref(0)?.as_str()?);
+                touched.extend(places.into_iter().map(|one| (image, place(one))));
+            }
+        }
+        Ok(())
+    }
+
     /// The refusals by artists whose own address this one lies beneath, by whole steps.
     fn beneath(&self, source: &str) -> Vec<&usize> {
         if self.by_own_address.is_empty() {
@@ -192,7 +215,7 @@ impl Coverage {
 
 /// Whether an event about an address, in lower case the beginning of this one, covers it. A refusal covers every
 /// address that begins with its own, in any letter case; a grant only whole steps of the path, as written.
-fn reaches(entry: &LedgerEntry, source: &str) -> bool {
+pub(super) fn reaches(entry: &LedgerEntry, source: &str) -> bool {
     let Some(Target::Source(prefix)) = &entry.event.target else {
         return false;
     };

@@ -22,13 +22,13 @@ pub struct Known {
 
 /// The registry as it is at one moment, whoever else writes to it meanwhile.
 pub struct Reader<'r> {
-    connection: &'r Connection,
+    pub(super) connection: &'r Connection,
     /// Ends, with nothing written, when this is dropped. None within a reader that is open already.
     _moment: Option<Transaction<'r>>,
-    coverage: Coverage,
-    mentions: Mentions,
+    pub(super) coverage: Coverage,
+    pub(super) mentions: Mentions,
     /// Whether anybody refused anything: if not, no picture is denied for its likeness to another.
-    refused: bool,
+    pub(super) refused: bool,
 }
 
 impl Registry {
@@ -93,7 +93,7 @@ impl Reader<'_> {
         })
     }
 
-    fn gather(&self, held: Held) -> Result<Known> {
+    pub(super) fn gather(&self, held: Held) -> Result<Known> {
         let image = &held.record;
         let ledger = self.coverage.covering(self.connection, &held)?;
         let mut mentions = self

@@ -47,6 +47,16 @@ impl Mentions {
         Ok(Mentions { names, events })
     }
 
+    /// Whether nobody is looked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether a text may hold a name: quick, and never wrong when it says no.
+    pub(super) fn may_name(&self, text: &str) -> bool {
+        self.names.may_be_in(text)
+    }
+
     /// The names in a text that stands at `place`, each with every event about that artist.
     pub fn find(&self, place: &str, text: &str) -> Vec<Mention> {
         let found = self.names.find(text).into_iter();

@@ -6,6 +6,9 @@
 
 mod adapters;
 mod artists;
+#[cfg(test)]
+mod class_tests;
+mod classes;
 mod coverage;
 mod error;
 mod evidence;
@@ -60,6 +63,9 @@ pub type Result<T> = std::result::Result<T, RegistryError>;
 /// Marks a SQLite file as a registry ("asnt").
 const APPLICATION_ID: i32 = 0x6173_6e74;
 
+/// Prepared statements that are kept: more than the program has, as a registration alone uses some thirty in turn.
+const STATEMENTS: usize = 256;
+
 /// The schema, one step a file; a step that has been released is never edited.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
@@ -107,6 +113,7 @@ impl Registry {
 
     fn prepare(mut connection: Connection, path: &Path) -> Result<Self> {
         connection.busy_timeout(Duration::from_secs(10))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "recursive_triggers", true)?;
         connection.pragma_update(None, "synchronous", "FULL")?;

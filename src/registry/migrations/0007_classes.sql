@@ -1,6 +1,6 @@
 -- What deciding needs, where it is quickly found: `record` keeps these with every place it writes.
 
--- Facts: what is known of an image but its names, digests and times, as JSON. Images of which the same is known share
+-- Facts: what is known of an image but its names, digests and texts, as JSON. Images of which the same is known share
 -- a row, so that deciding on all of them is deciding on each row once.
 CREATE TABLE facts (
     id     INTEGER PRIMARY KEY,
@@ -9,9 +9,22 @@ CREATE TABLE facts (
     latest TEXT
 ) STRICT;
 CREATE TABLE image_facts (
-    image_id INTEGER PRIMARY KEY REFERENCES images (id),
-    facts_id INTEGER NOT NULL REFERENCES facts (id)
+    image_id   INTEGER PRIMARY KEY REFERENCES images (id),
+    facts_id   INTEGER NOT NULL REFERENCES facts (id),
+    artists_id INTEGER NOT NULL REFERENCES artist_sets (id)
 ) STRICT;
+
+-- Who made an image, as a sorted JSON list of names in their folded form. Which artist a name means is in
+-- `artist_names`, and may change: two who were taken for two can be one.
+CREATE TABLE artist_sets (
+    id    INTEGER PRIMARY KEY,
+    names TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE artist_set_names (
+    folded TEXT NOT NULL,
+    set_id INTEGER NOT NULL REFERENCES artist_sets (id),
+    PRIMARY KEY (folded, set_id)
+) STRICT, WITHOUT ROWID;
 
 -- The addresses that images come from, in the form in which refusals are compared.
 CREATE TABLE image_addresses (
