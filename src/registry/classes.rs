@@ -1,9 +1,10 @@
 //! All images at once, those together about which a decision comes out the same.
 //!
-//! Every image has a row of facts and a set of artists in `image_facts`. Events about artists are applied to the sets;
-//! those about addresses, collections and lists, and likeness to a picture that somebody spoke against, to the images
-//! they touch, in one pass in the order of rows. Deciding is then deciding once for each combination that occurs.
-//! Images of which an event speaks by name are few, and are gathered one by one.
+//! Every image has a row of facts and a set of artists in `image_facts`. Of most images nothing else is known, so that
+//! they are counted by their facts. The others are those by artists of whom an event speaks, those that an event about
+//! an address, a collection or a list touches, and those that look like a picture that somebody spoke against: each is
+//! looked up, and decided with all others of the same combination. Images of which an event speaks by name are few, and
+//! are gathered one by one. Memory holds a few numbers for each image that is looked up, and nothing for the rest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -67,38 +68,47 @@ impl Reader<'_> {
             sets,
             touched,
         };
-        let near = scene.near()?;
-        let mut plain: HashMap<(i64, usize), u64> = HashMap::new();
+        let of_artists = scene.of_artists()?;
+        let near = scene.near(&of_artists)?;
+        let mut others: Vec<i64> = of_artists.iter().map(|(image, _)| *image).collect();
+        others.extend(scene.touched.iter().map(|(image, _)| *image));
+        others.extend(near.iter().map(|one| one.image));
+        others.extend(scene.read_later()?);
+        others.sort_unstable();
+        others.dedup();
+        let mut plain = scene.totals()?;
         let mut special: BTreeMap<(Class, BTreeSet<(Class, bool)>), u64> = BTreeMap::new();
-        let mut touched = scene.touched.as_slice();
         let mut near = near.as_slice();
-        scene.each(|image, facts, profile| {
-            let events = take(&mut touched, |one| one.0 == image);
-            let beside = take(&mut near, |one| one.image == image);
-            if events.is_empty() && beside.is_empty() && !scene.later(facts) {
-                *plain.entry((facts, profile)).or_default() += 1;
-                return Ok(());
+        for image in others {
+            let class = scene.class_of(image)?;
+            if let Some(total) = plain.get_mut(&class.facts) {
+                *total = total.saturating_sub(1);
             }
-            let class = scene.class(facts, profile, events);
-            let mut others = BTreeSet::new();
+            // Both are in the order of rows, and every image of the one is among the others.
+            let (beside, rest) = near.split_at(near.partition_point(|one| one.image <= image));
+            near = rest;
+            let mut neighbours = BTreeSet::new();
             for one in beside {
-                others.insert((scene.class_of(one.other)?, one.doubtful));
+                neighbours.insert((scene.class_of(one.other)?, one.doubtful));
             }
-            if scene.alone(&class) || others.iter().any(|(other, _)| scene.alone(other)) {
+            if scene.alone(&class) || neighbours.iter().any(|(other, _)| scene.alone(other)) {
                 if let Some(held) = held(self.connection, Key::Row(image))? {
                     visit(&self.gather(held)?.evidence, 1);
                 }
-                return Ok(());
+                continue;
             }
-            *special.entry((class, others)).or_default() += 1;
-            Ok(())
-        })?;
-        for ((facts, profile), count) in plain {
-            let class = scene.class(facts, profile, &[]);
+            *special.entry((class, neighbours)).or_default() += 1;
+        }
+        for (facts, count) in plain.into_iter().filter(|(_, count)| *count > 0) {
+            let class = Class {
+                facts,
+                profile: 0,
+                events: Vec::new(),
+            };
             visit(&scene.evidence(&class, &BTreeSet::new()), count);
         }
-        for ((class, others), count) in special {
-            visit(&scene.evidence(&class, &others), count);
+        for ((class, neighbours), count) in special {
+            visit(&scene.evidence(&class, &neighbours), count);
         }
         Ok(())
     }
@@ -279,30 +289,45 @@ impl Scene<'_> {
         self.reader.connection
     }
 
-    /// Calls `visit` with every image, its facts and its profile, in the order of rows.
-    fn each(&self, mut visit: impl FnMut(i64, i64, usize) -> Result<()>) -> Result<()> {
-        let sql = "SELECT image_id, facts_id, artists_id FROM image_facts ORDER BY image_id";
+    /// How many images there are of each row of facts.
+    fn totals(&self) -> Result<BTreeMap<i64, u64>> {
+        let sql = "SELECT facts_id, count(*) FROM image_facts GROUP BY facts_id";
         let mut query = self.connection().prepare_cached(sql)?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            visit(row.get(0)?, row.get(1)?, self.profile(row.get(2)?))?;
-        }
-        Ok(())
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    fn profile(&self, set: i64) -> usize {
-        if self.sets.is_empty() {
-            return 0;
+    /// The images by artists of whom an event speaks, or whose names matter, each with its profile.
+    fn of_artists(&self) -> Result<Vec<(i64, usize)>> {
+        let mut query = self
+            .connection()
+            .prepare_cached("SELECT image_id FROM image_facts WHERE artists_id = ?1")?;
+        let mut images = Vec::new();
+        for (set, profile) in &self.sets {
+            for image in query.query_map([set], |row| row.get(0))? {
+                images.push((image?, *profile));
+            }
         }
-        self.sets.get(&set).copied().unwrap_or(0)
+        Ok(images)
     }
 
-    fn class(&self, facts: i64, profile: usize, events: &[(i64, u32)]) -> Class {
-        Class {
-            facts,
-            profile,
-            events: events.iter().map(|(_, event)| *event).collect(),
+    /// The images of which something was read after the time of the decision.
+    fn read_later(&self) -> Result<Vec<i64>> {
+        let later = self.known.iter().filter(|(_, known)| known.later);
+        self.with_facts(later.map(|(facts, _)| *facts))
+    }
+
+    fn with_facts(&self, facts: impl Iterator<Item = i64>) -> Result<Vec<i64>> {
+        let mut query = self
+            .connection()
+            .prepare_cached("SELECT image_id FROM image_facts WHERE facts_id = ?1")?;
+        let mut images = Vec::new();
+        for facts in facts {
+            for image in query.query_map([facts], |row| row.get(0))? {
+                images.push(image?);
+            }
         }
+        Ok(images)
     }
 
     fn class_of(&self, image: i64) -> Result<Class> {
@@ -315,7 +340,11 @@ impl Scene<'_> {
         let (facts, set) = found.unwrap_or_default();
         let begin = self.touched.partition_point(|one| one.0 < image);
         let end = self.touched.partition_point(|one| one.0 <= image);
-        Ok(self.class(facts, self.profile(set), &self.touched[begin..end]))
+        Ok(Class {
+            facts,
+            profile: self.sets.get(&set).copied().unwrap_or(0),
+            events: self.touched[begin..end].iter().map(|(_, event)| *event).collect(),
+        })
     }
 
     fn later(&self, facts: i64) -> bool {
@@ -328,31 +357,30 @@ impl Scene<'_> {
     }
 
     /// The images beside those that somebody spoke against, sorted.
-    fn near(&self) -> Result<Vec<Beside>> {
+    fn near(&self, of_artists: &[(i64, usize)]) -> Result<Vec<Beside>> {
         let mut beside = Vec::new();
         if !self.reader.refused {
             return Ok(beside);
         }
         let refusal = |place: usize| self.reader.coverage.events[place].event.kind == EventKind::OptOut;
-        let refused: Vec<bool> = self
-            .profiles
-            .iter()
-            .map(|profile| profile.events.iter().any(|place| refusal(*place)))
-            .collect();
-        let mut spoken = Vec::new();
-        let mut touched = self.touched.as_slice();
-        self.each(|image, facts, profile| {
-            let events = take(&mut touched, |one| one.0 == image);
-            let denied = refused[profile]
-                || self.known.get(&facts).is_some_and(|known| known.denies)
-                || events
-                    .iter()
-                    .any(|(_, place)| *place == ALONE || refusal(*place as usize));
-            if denied {
-                spoken.push(image);
-            }
-            Ok(())
-        })?;
+        let denying = self.known.iter().filter(|(_, known)| known.denies);
+        let mut spoken = self.with_facts(denying.map(|(facts, _)| *facts))?;
+        let refuse = |profile: usize| self.profiles[profile].events.iter().any(|place| refusal(*place));
+        spoken.extend(
+            of_artists
+                .iter()
+                .filter(|(_, profile)| refuse(*profile))
+                .map(|(image, _)| image),
+        );
+        let refused = |place: u32| place == ALONE || refusal(place as usize);
+        spoken.extend(
+            self.touched
+                .iter()
+                .filter(|(_, place)| refused(*place))
+                .map(|(image, _)| image),
+        );
+        spoken.sort_unstable();
+        spoken.dedup();
         self.looking_alike(&spoken, &mut beside)?;
         self.equal_pixels(&spoken, &mut beside)?;
         // Of two ways in which they are alike the nearer counts.
@@ -378,34 +406,22 @@ impl Scene<'_> {
     }
 
     fn equal_pixels(&self, spoken: &[i64], beside: &mut Vec<Beside>) -> Result<()> {
-        let mut query = self
+        let mut query = self.connection().prepare_cached("SELECT pixels FROM copied")?;
+        let mut of_pixels = self
             .connection()
-            .prepare_cached("SELECT pixels, id FROM images ORDER BY pixels")?;
+            .prepare_cached("SELECT id FROM images WHERE pixels = ?1")?;
         let mut rows = query.query([])?;
-        let (mut pixels, mut group): (Option<PixelDigest>, Vec<i64>) = (None, Vec::new());
-        loop {
-            let next: Option<(PixelDigest, i64)> = match rows.next()? {
-                Some(row) => Some((row.get(0)?, row.get(1)?)),
-                None => None,
-            };
-            let here = next.map(|(pixels, _)| pixels);
-            if here != pixels {
-                self.equal(&group, spoken, beside)?;
-                group.clear();
-                pixels = here;
-            }
-            match next {
-                Some((_, image)) => group.push(image),
-                None => return Ok(()),
-            }
+        while let Some(row) = rows.next()? {
+            let pixels: PixelDigest = row.get(0)?;
+            let group = of_pixels.query_map([pixels], |row| row.get(0))?;
+            let group: Vec<i64> = group.collect::<rusqlite::Result<_>>()?;
+            self.equal(&group, spoken, beside)?;
         }
+        Ok(())
     }
 
     /// Of a thousand copies of which the same was said two tell it all: one of them is another than the image.
     fn equal(&self, group: &[i64], spoken: &[i64], beside: &mut Vec<Beside>) -> Result<()> {
-        if group.len() < 2 {
-            return Ok(());
-        }
         let mut telling: BTreeMap<Class, Vec<i64>> = BTreeMap::new();
         for image in group.iter().filter(|image| spoken.binary_search(image).is_ok()) {
             let images = telling.entry(self.class_of(*image)?).or_default();
@@ -454,12 +470,4 @@ impl Scene<'_> {
             ..known.evidence.clone()
         }
     }
-}
-
-/// Takes the items that belong to the image that a pass has come to off the front; both are in the order of rows.
-fn take<'a, T>(items: &mut &'a [T], belongs: impl Fn(&T) -> bool) -> &'a [T] {
-    let end = items.iter().position(|item| !belongs(item)).unwrap_or(items.len());
-    let (taken, rest) = items.split_at(end);
-    *items = rest;
-    taken
 }

@@ -41,7 +41,7 @@ impl Registry {
             false => None,
         };
         let sql = "SELECT EXISTS (SELECT 1 FROM consent_events WHERE kind = 'opt_out')
-                   OR EXISTS (SELECT 1 FROM signals WHERE state = 'denied')";
+                   OR EXISTS (SELECT 1 FROM facts WHERE denies)";
         let coverage = Coverage::of(connection)?;
         Ok(Reader {
             connection,

@@ -122,12 +122,14 @@ pub(super) fn refresh(connection: &Connection, image: i64, gone: Option<&str>) -
         return Ok(());
     };
     let statements = statements(connection, image)?;
-    let facts = serde_json::to_string(&Facts::of(&held, &statements)).map_err(|_| RegistryError::Damaged {
+    let facts = Facts::of(&held, &statements);
+    let denies = facts.deny();
+    let facts = serde_json::to_string(&facts).map_err(|_| RegistryError::Damaged {
         expected: "facts that JSON can hold",
         found: held.record.sha256.to_string(),
     })?;
     let latest = statements.iter().map(|statement| statement.read_at).max();
-    let facts = intern(connection, &facts, latest)?;
+    let facts = intern(connection, &facts, latest, denies)?;
     let artists = artist_set(connection, &held.record.artists)?;
     connection
         .prepare_cached(
@@ -150,15 +152,15 @@ pub(super) fn refresh(connection: &Connection, image: i64, gone: Option<&str>) -
 }
 
 /// The row of these facts, made when there is none.
-fn intern(connection: &Connection, facts: &str, latest: Option<Timestamp>) -> Result<i64> {
+fn intern(connection: &Connection, facts: &str, latest: Option<Timestamp>, denies: bool) -> Result<i64> {
     let found: Option<(i64, Option<String>)> = connection
         .prepare_cached("SELECT id, latest FROM facts WHERE facts = ?1")?
         .query_row([facts], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((id, known)) = found else {
         connection
-            .prepare_cached("INSERT INTO facts (facts, latest) VALUES (?1, ?2)")?
-            .execute(params![facts, latest.map(|at| at.to_string())])?;
+            .prepare_cached("INSERT INTO facts (facts, latest, denies) VALUES (?1, ?2, ?3)")?
+            .execute(params![facts, latest.map(|at| at.to_string()), denies])?;
         return Ok(connection.last_insert_rowid());
     };
     let known = known.as_deref().map(time).transpose()?;

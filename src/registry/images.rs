@@ -112,7 +112,14 @@ fn add(connection: &Connection, image: &NewImage, at: Timestamp) -> Result<AddOu
                     i64::try_from(image.bytes).unwrap_or(i64::MAX),
                     at.to_string(),
                 ])?;
-            connection.last_insert_rowid()
+            let id = connection.last_insert_rowid();
+            connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO copied SELECT ?1 WHERE EXISTS
+                        (SELECT 1 FROM images WHERE pixels = ?1 AND id <> ?2)",
+                )?
+                .execute(params![image.pixels, id])?;
+            id
         }
     };
     if let Some(print) = &image.fingerprint {

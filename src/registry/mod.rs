@@ -63,6 +63,9 @@ pub type Result<T> = std::result::Result<T, RegistryError>;
 /// Marks a SQLite file as a registry ("asnt").
 const APPLICATION_ID: i32 = 0x6173_6e74;
 
+/// Pages of the file that are held in memory, in kibibytes.
+const CACHE: i64 = 16 << 10;
+
 /// Prepared statements that are kept: more than the program has, as a registration alone uses some thirty in turn.
 const STATEMENTS: usize = 256;
 
@@ -117,6 +120,7 @@ impl Registry {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "recursive_triggers", true)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE)?;
         // Someone else's database may define functions in its views and triggers; ours needs none.
         connection.pragma_update(None, "trusted_schema", false)?;
         migrate(&mut connection, path)?;

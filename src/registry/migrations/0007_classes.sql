@@ -6,13 +6,17 @@ CREATE TABLE facts (
     id     INTEGER PRIMARY KEY,
     facts  TEXT NOT NULL UNIQUE,
     -- The last first reading of a statement among its images: a decision as of an earlier time looks at each of them.
-    latest TEXT
+    latest TEXT,
+    -- Whether a statement with them denies something.
+    denies INTEGER NOT NULL CHECK (denies IN (0, 1))
 ) STRICT;
 CREATE TABLE image_facts (
     image_id   INTEGER PRIMARY KEY REFERENCES images (id),
     facts_id   INTEGER NOT NULL REFERENCES facts (id),
     artists_id INTEGER NOT NULL REFERENCES artist_sets (id)
 ) STRICT;
+CREATE INDEX image_facts_by_facts ON image_facts (facts_id);
+CREATE INDEX image_facts_by_artists ON image_facts (artists_id);
 
 -- Who made an image, as a sorted JSON list of names in their folded form. Which artist a name means is in
 -- `artist_names`, and may change: two who were taken for two can be one.
@@ -25,6 +29,12 @@ CREATE TABLE artist_set_names (
     set_id INTEGER NOT NULL REFERENCES artist_sets (id),
     PRIMARY KEY (folded, set_id)
 ) STRICT, WITHOUT ROWID;
+
+-- The pixels that more than one image has.
+CREATE TABLE copied (
+    pixels BLOB PRIMARY KEY CHECK (length(pixels) = 32)
+) STRICT, WITHOUT ROWID;
+INSERT INTO copied SELECT pixels FROM images GROUP BY pixels HAVING count(*) > 1;
 
 -- The addresses that images come from, in the form in which refusals are compared.
 CREATE TABLE image_addresses (
