@@ -83,6 +83,8 @@ fn image(row: u64, rows: u64) -> NewImage {
         location: NewLocation {
             path: format!("/art/{:03}/{:03}/work-{row}.png", row % 1000, row / 1000 % 1000).into(),
             source: (any % 10 != 3).then(|| source(row)),
+            collection: None,
+            notices: Vec::new(),
             title: any.is_multiple_of(3).then(|| format!("Work {row}")),
             caption: Some(format!(
                 "a drawing of a boat on a lake, number {row}, with a red sail and two birds above"

@@ -86,6 +86,8 @@ fn place() -> impl Strategy<Value = NewImage> {
                 location: NewLocation {
                     path: format!("/{path}.png").into(),
                     source: source.map(String::from),
+                    collection: None,
+                    notices: Vec::new(),
                     title: title.map(String::from),
                     caption: caption.map(String::from),
                     artists: artists.into_iter().map(String::from).collect(),

@@ -199,9 +199,9 @@ impl Reader<'_> {
             match &entry.event.target {
                 Some(Target::Source(prefix)) => {
                     let prefix = fold_address(prefix);
-                    let mut query = self.connection.prepare_cached(
-                        "SELECT image_id FROM image_addresses WHERE address >= ?1 AND (?2 IS NULL OR address < ?2)",
-                    )?;
+                    let mut query = self
+                        .connection
+                        .prepare_cached("SELECT image_id FROM image_addresses WHERE address >= ?1 AND address < ?2")?;
                     let mut rows = query.query(params![prefix, after_all(&prefix)])?;
                     while let Some(row) = rows.next()? {
                         let image = row.get(0)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::coverage::{fold_address, meant};
@@ -102,7 +103,7 @@ fn covered(connection: &Connection, target: &Target) -> Result<BTreeSet<i64>> {
         }
         Target::Source(prefix) => {
             let prefix = fold_address(prefix);
-            let sql = "SELECT image_id FROM image_addresses WHERE address >= ?1 AND (?2 IS NULL OR address < ?2)";
+            let sql = "SELECT image_id FROM image_addresses WHERE address >= ?1 AND address < ?2";
             let mut query = connection.prepare_cached(sql)?;
             for image in query.query_map(params![prefix, after_all(&prefix)], |row| row.get(0))? {
                 found.insert(image?);
@@ -126,8 +127,8 @@ fn covered(connection: &Connection, target: &Target) -> Result<BTreeSet<i64>> {
     Ok(found)
 }
 
-/// The first text after all that begin with this one; none when there is none.
-pub(super) fn after_all(prefix: &str) -> Option<String> {
+/// The first value after all texts that begin with this one. It is an empty blob when no text is: blobs come after texts.
+pub(super) fn after_all(prefix: &str) -> Value {
     let mut characters: Vec<char> = prefix.chars().collect();
     while let Some(last) = characters.pop() {
         // The next character, past the gap that UTF-16 left.
@@ -137,8 +138,8 @@ pub(super) fn after_all(prefix: &str) -> Option<String> {
         };
         if let Some(next) = next {
             characters.push(next);
-            return Some(characters.into_iter().collect());
+            return Value::Text(characters.into_iter().collect());
         }
     }
-    None
+    Value::Blob(Vec::new())
 }

@@ -330,6 +330,8 @@ fn addresses_follow_the_places() {
     let mut both = [digest("a"), digest("b")];
     both.sort();
     assert_eq!(reached(&registry, "HTTPS://A.example/"), both);
+    assert_eq!(reached(&registry, ""), both);
+    assert_eq!(reached(&registry, "\u{10ffff}"), []);
     // The file at `/a.png` now holds the other picture, which comes from both addresses.
     registry.add_images(&[image("b", "/a.png", "Mira")], time(1)).unwrap();
     assert_eq!(reached(&registry, "https://a.example/"), [digest("b")]);
