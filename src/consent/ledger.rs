@@ -66,7 +66,9 @@ pub(super) fn word(
         .collect();
     let grants = |opt_out: &LedgerEntry| {
         let stands = |(entry, rule): (&LedgerEntry, &&'static str)| {
-            *rule == "grant" && entry.seq > opt_out.seq && answers(entry, opt_out)
+            // Recorded later and said later: what another ledger brings in last may have been said first.
+            let later = entry.seq > opt_out.seq && said(entry) >= said(opt_out);
+            *rule == "grant" && later && answers(entry, opt_out)
         };
         entries.iter().zip(&standing).any(stands)
     };
@@ -89,6 +91,11 @@ pub(super) fn word(
         true => Word::Granted,
         false => Word::Silent,
     }
+}
+
+/// When an event was said.
+fn said(entry: &LedgerEntry) -> Timestamp {
+    entry.event.issued.unwrap_or(entry.event.at)
 }
 
 /// What the grants that stand oblige to: when each is for personal use only, no commercial use.

@@ -394,3 +394,24 @@ fn every_changed_byte_of_an_exported_grant_is_noticed() {
     // Deeper than any event is.
     assert!(ForeignEvent::parse("[".repeat(100_000).as_bytes()).is_err());
 }
+
+#[test]
+fn a_grant_said_before_a_refusal_lifts_nothing_however_late_it_comes_in() {
+    let mut home = Registry::in_memory().unwrap();
+    for day in [1, 9] {
+        let grant = NewEvent::new(EventKind::Grant, Some(artist("Mira")));
+        home.append_signed(&grant, Some(&key(1)), time(day)).unwrap();
+    }
+    let lines = export(&home);
+    let mut away = Registry::in_memory().unwrap();
+    away.add_images(&[image("a", "/a.png", "Mira")], time(0)).unwrap();
+    away.append_event(&opt_out(artist("Mira")), time(5)).unwrap();
+    let state = |away: &Registry| {
+        let evidence = away.evidence(&digest("a")).unwrap();
+        crate::consent::state(&evidence, crate::consent::Purpose::AiTraining, time(60))
+    };
+    assert_eq!(bring(&mut away, &lines[..1]), "a");
+    assert_eq!(state(&away), State::Denied);
+    assert_eq!(bring(&mut away, &lines), "ka");
+    assert_eq!(state(&away), State::Granted);
+}
