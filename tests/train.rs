@@ -170,26 +170,10 @@ fn tiny_base(folder: &Path) {
         num_attention_heads: 2,
         ..TextConfig::default()
     };
-    let put = |part: &str, config: String, file: &str, module: &mut dyn Module| {
-        fs::create_dir_all(folder.join(part)).unwrap();
-        fs::write(folder.join(part).join("config.json"), config).unwrap();
-        save(&folder.join(part).join(file), &collect(module), false).unwrap();
-    };
-    let json = |value: &dyn erased::Json| value.json();
-    let file = "diffusion_pytorch_model.safetensors";
-    put(
-        "unet",
-        json(&unet),
-        file,
-        &mut UNet::build(&unet, &mut weights).unwrap(),
-    );
-    put("vae", json(&vae), file, &mut Vae::build(&vae, &mut weights).unwrap());
-    put(
-        "text_encoder",
-        json(&text),
-        "model.safetensors",
-        &mut TextEncoder::build(&text, &mut weights).unwrap(),
-    );
+    put(folder, "unet", &unet, &mut UNet::build(&unet, &mut weights).unwrap());
+    put(folder, "vae", &vae, &mut Vae::build(&vae, &mut weights).unwrap());
+    let mut encoder = TextEncoder::build(&text, &mut weights).unwrap();
+    put(folder, "text_encoder", &text, &mut encoder);
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/base");
     for part in ["tokenizer", "scheduler"] {
         fs::create_dir_all(folder.join(part)).unwrap();
@@ -201,16 +185,45 @@ fn tiny_base(folder: &Path) {
     fs::copy(base.join("model_index.json"), folder.join("model_index.json")).unwrap();
 }
 
-/// Configurations of three types as JSON.
-mod erased {
-    pub trait Json {
-        fn json(&self) -> String;
-    }
+/// Writes a network and its configuration into a part of a diffusers folder.
+fn put(folder: &Path, part: &str, config: &impl serde::Serialize, module: &mut dyn Module) {
+    let folder = folder.join(part);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.json"), serde_json::to_vec(config).unwrap()).unwrap();
+    let file = match part.starts_with("text") {
+        true => "model.safetensors",
+        false => "diffusion_pytorch_model.safetensors",
+    };
+    save(&folder.join(file), &collect(module), false).unwrap();
+}
 
-    impl<T: serde::Serialize> Json for T {
-        fn json(&self) -> String {
-            serde_json::to_string(self).unwrap()
-        }
+/// The same as an SDXL: two encoders, a pooled vector, and two blocks in an attention.
+fn tiny_xl_base(folder: &Path) {
+    tiny_base(folder);
+    let mut weights = Weights::fresh(4, &Device::flex());
+    let read = |part: &str| fs::read(folder.join(part).join("config.json")).unwrap();
+    let unet = UNetConfig {
+        cross_attention_dim: 16,
+        transformer_layers_per_block: PerBlock::Each(vec![2, 1]),
+        use_linear_projection: true,
+        addition_embed_type: Some("text_time".to_owned()),
+        addition_time_embed_dim: Some(4),
+        projection_class_embeddings_input_dim: Some(6 * 4 + 5),
+        ..serde_json::from_slice(&read("unet")).unwrap()
+    };
+    let text = TextConfig {
+        architectures: vec!["CLIPTextModelWithProjection".to_owned()],
+        projection_dim: 5,
+        num_hidden_layers: 2,
+        ..serde_json::from_slice(&read("text_encoder")).unwrap()
+    };
+    put(folder, "unet", &unet, &mut UNet::build(&unet, &mut weights).unwrap());
+    let mut encoder = TextEncoder::build(&text, &mut weights).unwrap();
+    put(folder, "text_encoder_2", &text, &mut encoder);
+    fs::create_dir(folder.join("tokenizer_2")).unwrap();
+    for entry in fs::read_dir(folder.join("tokenizer")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.join("tokenizer_2").join(entry.file_name())).unwrap();
     }
 }
 
@@ -306,4 +319,40 @@ fn an_adapter_is_audited_and_what_it_draws_is_known_again() {
         "no training on a set that is no longer cleared"
     );
     assert!(!studio.at("after/adapter.safetensors").exists());
+}
+
+#[test]
+fn sdxl_trains_an_adapter_with_the_names_that_others_read() {
+    let studio = Studio::new();
+    tiny_xl_base(&studio.at("xl"));
+    let text = fs::read_to_string(studio.at("train.toml")).unwrap();
+    let text = text.replace("\"base\"", "\"xl\"").replace(&format!("= {STEPS}"), "= 3");
+    fs::write(studio.at("xl.toml"), text).unwrap();
+    studio.ok(&["train", "xl.toml", "--out", "run", "-q"]);
+    let adapter = "run/adapter.safetensors";
+    let shown: serde_json::Value =
+        serde_json::from_str(&studio.ok(&["--json", "adapter", "inspect", adapter])).unwrap();
+    assert_eq!(shown["header"]["ss_base_model_version"], "sdxl_base_v1-0");
+    assert_eq!(
+        shown["header"]["modelspec.architecture"],
+        "stable-diffusion-xl-v1-base/lora"
+    );
+    let file = fs::read(studio.at(adapter)).unwrap();
+    let header = String::from_utf8_lossy(&file[..file.len().min(1 << 16)]);
+    assert!(header.contains("lora_unet_input_blocks_1_1_transformer_blocks_1_attn2_to_k.lora_down.weight"));
+
+    let draw = |base: &str, picture: &str| {
+        let words = ["--adapter", adapter, "--prompt", "rings", "--steps", "2", "-o", picture];
+        studio.run(&[&["generate", "--base", base], &words[..]].concat())
+    };
+    let drawn = draw("xl", "drawn.png");
+    assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+    let refused = draw("base", "refused.png");
+    assert_eq!(refused.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        why.contains("it is for SDXL, the base is Stable Diffusion 1.x"),
+        "{why}"
+    );
+    assert!(!studio.at("refused.png").exists());
 }

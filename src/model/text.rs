@@ -55,11 +55,11 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// What came out of the layer that is the `n`th from the last, which is 1, without the final norm; out of the first
-    /// where there are not so many. SDXL takes 2.
+    /// What came out of the layer that is the `n`th from the last, which is 1, without the final norm; out of the
+    /// embedding where there are not so many. SDXL takes 2.
     #[must_use]
     pub fn hidden(&self, n: usize) -> Tensor<3> {
-        let place = self.states.len().saturating_sub(n.max(1)).max(1);
+        let place = self.states.len().saturating_sub(n.max(1));
         self.states.get(place).unwrap_or(&self.last).clone()
     }
 }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
+use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
 use super::LoadError;
@@ -203,7 +203,13 @@ impl Checkpoint {
                 about.len()
             )));
         }
-        let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| format(e.to_string()))?;
+        let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| match e {
+            SafeTensorError::MetadataIncompleteBuffer => format(format!(
+                "its {} bytes are not those that its header speaks of; hint: was the copy or the download cut short?",
+                about.len()
+            )),
+            other => format(other.to_string()),
+        })?;
         for (key, info) in header.tensors() {
             if wanted(&key) {
                 let (begin, end) = info.data_offsets;
