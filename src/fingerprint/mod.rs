@@ -3,35 +3,45 @@
 //! Pure numbers: no files, no SQL. A fingerprint is made of a small plane of luma that is filled strip by strip while
 //! somebody else decodes, so a picture is decoded once.
 //!
-//! A fingerprint holds the hash of the whole picture, of its mirror image, and of windows cut from it. A crop is then
-//! found by comparing the whole of one picture against the windows of the other, both ways round: the distance
-//! between two pictures is the smallest of these Hamming distances.
+//! A crop of at most a tenth of each side leaves the core of a picture, its inner eight tenths, whole. A fingerprint
+//! holds the hash of its core, upright and mirrored, and the hashes of 97 windows: the places where the core of another
+//! picture lies in this one when neither or one of the two is a crop of the other.
+//!
+//! A picture *finds* another when a window of it and a core of the other differ in at most 4 of their first 48 bits
+//! and in at most [`DOUBTFUL`] of all 135; the distance is the least of these. [`Index`] searches by the 48 bits, and
+//! misses nothing that this definition calls near. Two pictures are near when either finds the other;
+//! [`Fingerprint::distance`] is the lesser of both ways.
+//!
+//! [`Pdq`] is another hash, by which opt-out lists name pictures.
 
 mod hash;
 mod index;
+mod pdq;
 mod sketch;
 #[cfg(test)]
 mod tests;
 
-pub use index::{Index, Near};
-pub use sketch::Sketch;
+pub use index::{Codes, Index};
+pub use pdq::{PDQ_DISTANCE, PDQ_QUALITY, Pdq, PdqIndex, PdqPrint};
+pub use sketch::{Look, Sketch};
 
-use hash::{BITS, Hash, WINDOWS, WORDS};
+use hash::{BITS, HASH_BYTES, Hash, WINDOWS};
+use index::{CODE_BITS, CODE_DISTANCE};
 
 /// Two pictures at this distance or nearer show the same thing.
-pub const SAME: u32 = 18;
+pub const SAME: u32 = 14;
 /// Beyond [`SAME`] and up to this distance a person should look.
-pub const DOUBTFUL: u32 = 26;
+pub const DOUBTFUL: u32 = 22;
 /// Fingerprints of a lower quality say too little to match on: flat or nearly empty pictures.
 pub const LEAST_QUALITY: u8 = 2;
+/// Cores with fewer frequencies say too little: a circle, a chessboard.
+const LEAST_DETAIL: u8 = 40;
 
 /// The version of what fingerprints hold: those of another are made anew.
-pub const VERSION: u8 = 2;
-/// Whole pictures farther apart than this are never crops of each other, so their windows need no look: it saves
-/// nearly all the work on pictures that have nothing to do with each other.
-const HOPELESS: u32 = 56;
+pub const VERSION: u8 = 3;
 /// Pictures whose aspect ratios differ by more than this factor are not crops of at most a tenth of each other.
 const ASPECT_SLACK: f32 = 1.3;
+const CODE_MASK: u64 = (1 << CODE_BITS) - 1;
 
 /// What a stored fingerprint may have wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,11 +68,13 @@ pub enum FingerprintError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     quality: u8,
+    /// Frequencies of the core that are not nothing.
+    detail: u8,
     /// Bits of the aspect ratio, width through height, as `f32`.
     aspect: u32,
+    core: Hash,
     mirrored: Hash,
-    /// The whole picture first, then what is left after crops.
-    windows: [Hash; WINDOWS],
+    windows: Vec<Hash>,
 }
 
 impl Fingerprint {
@@ -73,69 +85,71 @@ impl Fingerprint {
 
     /// Whether there is enough to see for a match to mean something.
     pub fn is_usable(&self) -> bool {
-        self.quality >= LEAST_QUALITY
+        self.quality >= LEAST_QUALITY && self.detail >= LEAST_DETAIL
     }
 
-    /// The smallest Hamming distance between the whole of one picture, or its mirror image, and any window of the
-    /// other: 0 (the same) to 135. Symmetric.
-    pub fn distance(&self, other: &Fingerprint) -> u32 {
-        let [whole, ..] = &self.windows;
-        let [other_whole, ..] = &other.windows;
-        // Each way round for the mirror image, so that the answer is symmetric.
-        let upright = whole.distance(other_whole);
-        let mirrored = self.mirrored.distance(other_whole).min(other.mirrored.distance(whole));
-        let mut least = upright.min(mirrored);
-        if upright <= HOPELESS {
-            least = least.min(other.nearest(whole)).min(self.nearest(other_whole));
+    /// What the index holds of it; nothing when it says too little to match on.
+    pub fn codes(&self) -> Option<Codes> {
+        self.is_usable().then_some(Codes {
+            core: self.core.0[0] & CODE_MASK,
+            mirrored: self.mirrored.0[0] & CODE_MASK,
+        })
+    }
+
+    /// How far apart two pictures are, 0 to [`DOUBTFUL`], whichever of them finds the other; nothing when neither does.
+    pub fn distance(&self, other: &Fingerprint) -> Option<u32> {
+        if !self.comparable(other) {
+            return None;
         }
-        if mirrored <= HOPELESS {
-            least = least
-                .min(other.nearest(&self.mirrored))
-                .min(self.nearest(&other.mirrored));
+        let ways = [self.finds(other), other.finds(self)];
+        ways.into_iter().flatten().min()
+    }
+
+    /// The distance at which this picture finds another.
+    pub fn finds(&self, other: &Fingerprint) -> Option<u32> {
+        if !self.comparable(other) {
+            return None;
         }
-        least
+        let near = |window: &Hash, core: &Hash| {
+            let code = ((window.0[0] ^ core.0[0]) & CODE_MASK).count_ones();
+            (code <= CODE_DISTANCE).then(|| window.distance(core))
+        };
+        let cores = [&other.core, &other.mirrored];
+        let distances = self
+            .windows
+            .iter()
+            .flat_map(|window| cores.iter().filter_map(move |core| near(window, core)));
+        distances.min().filter(|distance| *distance <= DOUBTFUL)
     }
 
-    /// Whether both say enough, have about the same shape, and are at most `distance` apart.
-    pub fn matches(&self, other: &Fingerprint, distance: u32) -> bool {
-        self.comparable(other) && self.distance(other) <= distance
-    }
-
+    /// Whether both say enough and have about the same shape.
     fn comparable(&self, other: &Fingerprint) -> bool {
         let (a, b) = (f32::from_bits(self.aspect), f32::from_bits(other.aspect));
         self.is_usable() && other.is_usable() && a.max(b) <= a.min(b) * ASPECT_SLACK
     }
 
-    fn nearest(&self, hash: &Hash) -> u32 {
-        self.windows
-            .iter()
-            .map(|window| window.distance(hash))
-            .min()
-            .unwrap_or(BITS)
+    fn window_codes(&self) -> impl Iterator<Item = u64> {
+        self.windows.iter().map(|window| window.0[0] & CODE_MASK)
     }
 
     /// The bytes the registry holds.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::BYTES);
-        bytes.extend([VERSION, self.quality]);
+        bytes.extend([VERSION, self.quality, self.detail]);
         bytes.extend(self.aspect.to_le_bytes());
-        for hash in std::iter::once(&self.mirrored).chain(&self.windows) {
-            bytes.extend(hash.0.iter().flat_map(|word| word.to_le_bytes()));
+        for hash in [&self.core, &self.mirrored].into_iter().chain(&self.windows) {
+            bytes.extend(hash.to_bytes());
         }
         bytes
     }
 
     /// The fingerprint that [`Self::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FingerprintError> {
-        let (Some(&[version, quality]), Some(&aspect), true) = (
-            bytes.first_chunk::<2>(),
-            bytes.get(2..).and_then(|b| b.first_chunk::<4>()),
-            bytes.len() == Self::BYTES,
+        let (Some(&[version, quality, detail]), Some(&aspect)) = (
+            bytes.first_chunk::<3>(),
+            bytes.get(3..).and_then(|b| b.first_chunk::<4>()),
         ) else {
-            return Err(FingerprintError::Length {
-                found: bytes.len(),
-                expected: Self::BYTES,
-            });
+            return Err(Self::length(bytes));
         };
         if version != VERSION {
             return Err(FingerprintError::Version {
@@ -143,19 +157,29 @@ impl Fingerprint {
                 expected: VERSION,
             });
         }
+        if bytes.len() != Self::BYTES {
+            return Err(Self::length(bytes));
+        }
         let mut hashes = bytes[HEAD..].chunks_exact(HASH_BYTES).map(Hash::from_bytes);
-        let mirrored = hashes.next().unwrap_or_default();
-        let windows = std::array::from_fn(|_| hashes.next().unwrap_or_default());
         Ok(Fingerprint {
             quality,
+            detail,
             aspect: u32::from_le_bytes(aspect),
-            mirrored,
-            windows,
+            core: hashes.next().unwrap_or_default(),
+            mirrored: hashes.next().unwrap_or_default(),
+            windows: hashes.collect(),
         })
     }
 
-    const BYTES: usize = HEAD + HASH_BYTES * (WINDOWS + 1);
+    fn length(bytes: &[u8]) -> FingerprintError {
+        FingerprintError::Length {
+            found: bytes.len(),
+            expected: Self::BYTES,
+        }
+    }
+
+    const BYTES: usize = HEAD + HASH_BYTES * (WINDOWS + 2);
 }
 
-const HEAD: usize = 6;
-const HASH_BYTES: usize = WORDS * 8;
+const HEAD: usize = 7;
+const _: () = assert!(BITS == 135);

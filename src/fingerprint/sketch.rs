@@ -1,7 +1,17 @@
 //! The small plane of luma that a picture is reduced to, strip by strip, by exact area averages.
 
-use super::Fingerprint;
 use super::hash::{self, SIDE};
+use super::pdq::Collector;
+use super::{Fingerprint, PdqPrint};
+
+/// What a picture looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// By which it is compared with other pictures.
+    pub print: Fingerprint,
+    /// By which lists name it; none when it is smaller than 5 pixels along a side.
+    pub pdq: Option<PdqPrint>,
+}
 
 /// Collects a picture's rows into a plane of `SIDE` × `SIDE` means, whatever its size.
 pub struct Sketch {
@@ -10,6 +20,9 @@ pub struct Sketch {
     /// Sums of luma, 0 to 1, weighted by the area each pixel covers in the plane.
     plane: Vec<f32>,
     luma: Vec<f32>,
+    /// The same luma as PDQ weighs it, 0 to 255.
+    levels: Vec<f32>,
+    pdq: Option<Collector>,
 }
 
 impl Sketch {
@@ -20,6 +33,8 @@ impl Sketch {
             height,
             plane: vec![0.0; SIDE * SIDE],
             luma: vec![0.0; width as usize],
+            levels: vec![0.0; width as usize],
+            pdq: Collector::new(width, height),
         }
     }
 
@@ -32,9 +47,21 @@ impl Sketch {
         }
         let per_row = SIDE as f64 / f64::from(self.height);
         for (y, row) in (first..self.height).zip(rgba.chunks_exact(row_bytes)) {
-            for (luma, pixel) in self.luma.iter_mut().zip(row.chunks_exact(4)) {
+            let values = self.luma.iter_mut().zip(&mut self.levels);
+            for ((luma, level), pixel) in values.zip(row.chunks_exact(4)) {
                 let [r, g, b, a] = [pixel[0], pixel[1], pixel[2], pixel[3]].map(u32::from);
                 *luma = ((77 * r + 150 * g + 29 * b) * a + 65_280 * (255 - a)) as f32;
+                let over = |c: u32| {
+                    if a == 255 {
+                        c as f32
+                    } else {
+                        (c * a + 255 * (255 - a)) as f32 / 255.0
+                    }
+                };
+                *level = 0.299 * over(r) + 0.587 * over(g) + 0.114 * over(b);
+            }
+            if let Some(pdq) = &mut self.pdq {
+                pdq.row(y as usize, &self.levels);
             }
             let cells = self.cells();
             let (top, bottom) = (f64::from(y) * per_row, f64::from(y + 1) * per_row);
@@ -67,9 +94,12 @@ impl Sketch {
         })
     }
 
-    /// The fingerprint of the rows seen.
-    pub fn finish(self) -> Fingerprint {
-        let aspect = (self.width.max(1) as f32 / self.height.max(1) as f32).to_bits();
-        hash::fingerprint(&self.plane, aspect)
+    /// What the rows seen look like.
+    pub fn finish(self) -> Look {
+        let aspect = self.width.max(1) as f32 / self.height.max(1) as f32;
+        Look {
+            print: hash::fingerprint(&self.plane, aspect),
+            pdq: self.pdq.map(Collector::finish),
+        }
     }
 }

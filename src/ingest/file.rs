@@ -172,7 +172,7 @@ fn read_site(folder: &Folder, path: &Path, contents: &Contents, found: &mut Foun
 }
 
 /// The digest of the pixels and the fingerprint, in one pass.
-fn look(decoded: &Decoded) -> (PixelDigest, crate::fingerprint::Fingerprint) {
+fn look(decoded: &Decoded) -> (PixelDigest, crate::fingerprint::Look) {
     let (width, height) = decoded.dimensions();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&width.to_le_bytes()).update(&height.to_le_bytes());

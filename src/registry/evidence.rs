@@ -35,7 +35,7 @@ impl Registry {
     /// Reads the ledger, ready to say what is known about images.
     pub fn reader(&self) -> Result<Reader<'_>> {
         let connection = &self.connection;
-        self.pair(|_| {})?;
+        self.compared()?;
         let moment = match connection.is_autocommit() {
             true => Some(connection.unchecked_transaction()?),
             false => None,

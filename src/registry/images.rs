@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Registry, Result};
 use super::{locations, near};
 use crate::digest::{PixelDigest, Sha256Digest};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Look;
 use crate::signals::Claim;
 
 /// An image as a reading of one file found it.
@@ -25,7 +25,7 @@ pub struct NewImage {
     /// Size of the file in bytes.
     pub bytes: u64,
     /// What it looks like.
-    pub fingerprint: Option<Fingerprint>,
+    pub fingerprint: Option<Look>,
     /// Where it was seen, and what was read there.
     pub location: NewLocation,
 }
@@ -122,8 +122,8 @@ fn add(connection: &Connection, image: &NewImage, at: Timestamp) -> Result<AddOu
             id
         }
     };
-    if let Some(print) = &image.fingerprint {
-        near::record(connection, id, print)?;
+    if let Some(look) = &image.fingerprint {
+        near::record(connection, id, look)?;
     }
     let changed = locations::record(connection, id, &image.location, at)?;
     Ok(match (known, changed) {

@@ -1,14 +1,16 @@
-//! Pictures that look alike: every new one is compared with all others once, and the pairs are kept.
+//! Pictures that look alike, and pictures that a list names by a perceptual hash: every new one is compared with all
+//! others once, and what was found is kept.
 //!
 //! Equal pixels are no pairs of the table: `images.pixels` says so, and a thousand copies would be a million pairs.
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Registry, RegistryError, Result};
 use crate::digest::Sha256Digest;
-use crate::fingerprint::{DOUBTFUL, Fingerprint, FingerprintError, Index, SAME, VERSION};
+use crate::fingerprint::{Codes, Fingerprint, Index, Look, PDQ_QUALITY, Pdq, PdqIndex, SAME, VERSION};
 
 /// Pictures compared in one transaction: little is lost when somebody kills it.
 const BATCH: usize = 1024;
@@ -40,38 +42,52 @@ pub(super) struct Alike {
 impl Registry {
     /// How many pictures were not yet compared with the others.
     pub fn unpaired(&self) -> Result<u64> {
-        let sql = "SELECT count(*) FROM fingerprints WHERE paired = 0";
-        let count: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+        let sql = "SELECT count(*) FROM fingerprints WHERE paired = 0 AND version = ?1";
+        let count: i64 = self.connection.query_row(sql, [VERSION], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
 
-    /// Compares every picture that was not yet with all others and keeps the pairs; calls `progress` with the number
-    /// of those done. Killed in between, it goes on where it was.
+    /// Compares every picture that was not yet with all others and with the hashes of lists, and keeps what it finds;
+    /// calls `progress` with the number of those done. Killed in between, it goes on where it was.
     pub fn pair(&self, mut progress: impl FnMut(u64)) -> Result<()> {
         // Within a moment that is held for reading nothing is written; whoever began it did this before.
         if !self.connection.is_autocommit() {
             return Ok(());
         }
-        let mut query = self
+        self.search_new_values()?;
+        let new: Vec<i64> = self
             .connection
-            .prepare("SELECT image_id FROM fingerprints WHERE paired = 0 ORDER BY image_id")?;
-        let new: Vec<i64> = query
-            .query_map([], |row| row.get(0))?
+            .prepare("SELECT image_id FROM fingerprints WHERE paired = 0 AND version = ?1 ORDER BY image_id")?
+            .query_map([VERSION], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         if new.is_empty() {
             return Ok(());
         }
         let index = self.index()?;
+        let lists = self.values("SELECT value FROM searched_values")?;
         for batch in new.chunks(BATCH) {
             let transaction = self.connection.unchecked_transaction()?;
-            for id in batch {
-                let print = print_of(&transaction, *id)?;
-                for near in index.near(&print, DOUBTFUL) {
-                    if near.key != *id {
+            let prints = batch
+                .iter()
+                .map(|id| Ok((*id, print_of(&transaction, *id)?)))
+                .collect::<Result<Vec<_>>>()?;
+            let search = |(_, print): &(i64, Fingerprint)| match print.is_usable() {
+                true => index.candidates(print),
+                false => Vec::new(),
+            };
+            let candidates: Vec<Vec<i64>> = prints.par_iter().map(search).collect();
+            for ((id, print), candidates) in prints.iter().zip(candidates) {
+                for other in candidates.into_iter().filter(|other| other != id) {
+                    if let Some(distance) = print.distance(&print_of(&transaction, other)?) {
                         transaction
                             .prepare_cached("INSERT OR IGNORE INTO near (a, b, distance) VALUES (?1, ?2, ?3)")?
-                            .execute(params![near.key.min(*id), near.key.max(*id), near.distance])?;
+                            .execute(params![other.min(*id), other.max(*id), distance])?;
                     }
+                }
+                if !lists.is_empty()
+                    && let Some(hashes) = hashes_of(&transaction, *id)?
+                {
+                    list(&transaction, *id, &hashes, &lists)?;
                 }
                 transaction
                     .prepare_cached("UPDATE fingerprints SET paired = 1 WHERE image_id = ?1")?
@@ -83,10 +99,25 @@ impl Registry {
         Ok(())
     }
 
+    /// As [`Registry::pair`], for whoever decides by the pairs: also an error when a picture cannot be compared because
+    /// another version of the program registered it.
+    pub(super) fn compared(&self) -> Result<()> {
+        self.pair(|_| {})?;
+        let sql = "SELECT version FROM fingerprints WHERE version <> ?1 LIMIT 1";
+        let stale: Option<u8> = self.connection.query_row(sql, [VERSION], |row| row.get(0)).optional()?;
+        match stale {
+            Some(found) => Err(RegistryError::Damaged {
+                expected: "fingerprints of this version (`assent ingest` of the same folders makes them anew)",
+                found: format!("one of version {found}"),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// All pairs of pictures at most `distance` apart, sorted, each once: `image < other`. Those of equal pixels are 0
     /// apart. Pictures that wait for it are compared first.
     pub fn near_pairs(&self, distance: u32) -> Result<Vec<NearPair>> {
-        self.pair(|_| {})?;
+        self.compared()?;
         let mut query = self.connection.prepare(
             "SELECT x.sha256, y.sha256, min(distance) FROM (
                 SELECT a, b, distance FROM near WHERE distance <= ?1
@@ -106,16 +137,67 @@ impl Registry {
         Ok(pairs)
     }
 
-    /// The fingerprints of all images that have one.
-    fn index(&self) -> Result<Index<i64>> {
-        let mut query = self.connection.prepare("SELECT image_id, print FROM fingerprints")?;
-        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        let mut prints = BTreeMap::new();
-        for row in rows {
-            let (id, bytes) = row?;
-            prints.insert(id, Fingerprint::from_bytes(&bytes).map_err(damaged)?);
+    /// Looks among the pictures that were compared for the hashes of lists that came since.
+    fn search_new_values(&self) -> Result<()> {
+        let new = self.values(
+            "SELECT DISTINCT value FROM list_entries WHERE kind = 'perceptual'
+             AND NOT EXISTS (SELECT 1 FROM searched_values WHERE searched_values.value = list_entries.value)",
+        )?;
+        if new.is_empty() {
+            return Ok(());
         }
-        Ok(Index::new(prints))
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut last = 0;
+        loop {
+            let mut query = transaction.prepare_cached(
+                "SELECT image_id, pdq, pdq_mirrored FROM fingerprints
+                 WHERE image_id > ?1 AND pdq IS NOT NULL AND paired = 1 ORDER BY image_id LIMIT ?2",
+            )?;
+            let page: Vec<(i64, [Pdq; 2])> = query
+                .query_map(params![last, BATCH as i64], |row| {
+                    Ok((row.get(0)?, [pdq_of(row.get(1)?), pdq_of(row.get(2)?)]))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            for (id, hashes) in &page {
+                list(&transaction, *id, hashes, &new)?;
+            }
+            match page.last() {
+                Some((id, _)) => last = *id,
+                None => break,
+            }
+        }
+        transaction.execute(
+            "INSERT OR IGNORE INTO searched_values (value)
+             SELECT DISTINCT value FROM list_entries WHERE kind = 'perceptual'",
+            [],
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The hashes that this query names.
+    fn values(&self, sql: &str) -> Result<PdqIndex> {
+        let mut query = self.connection.prepare(sql)?;
+        let texts = query
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(PdqIndex::new(texts.iter().filter_map(|text| text.parse().ok())))
+    }
+
+    /// The codes of all pictures that say enough.
+    fn index(&self) -> Result<Index<i64>> {
+        let mut query = self
+            .connection
+            .prepare("SELECT image_id, core, mirrored FROM fingerprints WHERE core IS NOT NULL AND version = ?1")?;
+        let rows = query.query_map([VERSION], |row| {
+            let (core, mirrored): (i64, i64) = (row.get(1)?, row.get(2)?);
+            let codes = Codes {
+                core: core.cast_unsigned(),
+                mirrored: mirrored.cast_unsigned(),
+            };
+            Ok((row.get(0)?, codes))
+        })?;
+        Ok(Index::new(rows.collect::<rusqlite::Result<Vec<_>>>()?))
     }
 }
 
@@ -143,37 +225,86 @@ pub(super) fn alike(connection: &Connection, image: i64) -> Result<Vec<Alike>> {
 }
 
 /// Keeps what an image looks like. One that changed is compared anew.
-pub(super) fn record(connection: &Connection, image: i64, print: &Fingerprint) -> Result<()> {
-    let bytes = print.to_bytes();
+pub(super) fn record(connection: &Connection, image: i64, look: &Look) -> Result<()> {
+    let bytes = look.print.to_bytes();
     let known: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT print FROM fingerprints WHERE image_id = ?1")?
+        .prepare_cached("SELECT print FROM prints WHERE image_id = ?1")?
         .query_row([image], |row| row.get(0))
         .optional()?;
     if known.as_ref() == Some(&bytes) {
         return Ok(());
     }
     // Same bytes of the file, so only what another version of the program computes otherwise can differ.
-    connection
-        .prepare_cached("DELETE FROM near WHERE a = ?1 OR b = ?1")?
-        .execute([image])?;
+    for sql in [
+        "DELETE FROM near WHERE a = ?1 OR b = ?1",
+        "DELETE FROM listed WHERE image_id = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([image])?;
+    }
+    let codes = look.print.codes();
+    let pdq = look.pdq.filter(|pdq| pdq.quality >= PDQ_QUALITY);
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO fingerprints (image_id, version, print, paired) VALUES (?1, ?2, ?3, 0)",
+            "INSERT OR REPLACE INTO fingerprints (image_id, version, core, mirrored, pdq, pdq_mirrored, paired)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
         )?
-        .execute(params![image, VERSION, bytes])?;
+        .execute(params![
+            image,
+            VERSION,
+            codes.map(|codes| codes.core.cast_signed()),
+            codes.map(|codes| codes.mirrored.cast_signed()),
+            pdq.map(|pdq| pdq_bytes(&pdq.upright)),
+            pdq.map(|pdq| pdq_bytes(&pdq.mirrored)),
+        ])?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO prints (image_id, print) VALUES (?1, ?2)")?
+        .execute(params![image, bytes])?;
+    Ok(())
+}
+
+/// Keeps the hashes of lists that name an image.
+fn list(connection: &Connection, image: i64, hashes: &[Pdq; 2], lists: &PdqIndex) -> Result<()> {
+    let mut nearest = BTreeMap::new();
+    for (value, distance) in hashes.iter().flat_map(|hash| lists.near(hash)) {
+        let least = nearest.entry(value).or_insert(distance);
+        *least = distance.min(*least);
+    }
+    for (value, distance) in nearest {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO listed (image_id, value, distance) VALUES (?1, ?2, ?3)")?
+            .execute(params![image, value.to_string(), distance])?;
+    }
     Ok(())
 }
 
 fn print_of(connection: &Connection, image: i64) -> Result<Fingerprint> {
     let bytes: Vec<u8> = connection
-        .prepare_cached("SELECT print FROM fingerprints WHERE image_id = ?1")?
+        .prepare_cached("SELECT print FROM prints WHERE image_id = ?1")?
         .query_row([image], |row| row.get(0))?;
-    Fingerprint::from_bytes(&bytes).map_err(damaged)
+    Fingerprint::from_bytes(&bytes).map_err(|error| RegistryError::Damaged {
+        expected: "a fingerprint of this version",
+        found: error.to_string(),
+    })
 }
 
-fn damaged(error: FingerprintError) -> RegistryError {
-    RegistryError::Damaged {
-        expected: "a fingerprint of this version (`assent ingest` makes it anew)",
-        found: error.to_string(),
+/// The PDQ hashes of an image, upright and mirrored.
+fn hashes_of(connection: &Connection, image: i64) -> Result<Option<[Pdq; 2]>> {
+    let sql = "SELECT pdq, pdq_mirrored FROM fingerprints WHERE image_id = ?1 AND pdq IS NOT NULL";
+    let mut query = connection.prepare_cached(sql)?;
+    let hashes = query.query_row([image], |row| Ok([pdq_of(row.get(0)?), pdq_of(row.get(1)?)]));
+    Ok(hashes.optional()?)
+}
+
+fn pdq_bytes(hash: &Pdq) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (two, word) in bytes.chunks_exact_mut(2).zip(hash.0) {
+        two.copy_from_slice(&word.to_le_bytes());
     }
+    bytes
+}
+
+fn pdq_of(bytes: [u8; 32]) -> Pdq {
+    Pdq(std::array::from_fn(|at| {
+        u16::from_le_bytes([bytes[2 * at], bytes[2 * at + 1]])
+    }))
 }

@@ -28,7 +28,7 @@ pub struct Reach {
 impl Registry {
     /// What an opt-out of this target reaches: images, their near-duplicates, and what was made of them.
     pub fn reach(&self, target: &Target) -> Result<Reach> {
-        self.pair(|_| {})?;
+        self.compared()?;
         let connection = &self.connection;
         let mut direct = BTreeSet::new();
         for id in covered(connection, target)? {
