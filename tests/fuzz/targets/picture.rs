@@ -17,6 +17,7 @@ fuzz_target!(|picture: &[u8]| {
         licensing: &[],
         xmp: None,
         caption: None,
+        drawing: None,
         trust: &TRUST,
     });
 });

@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
         b'7' => licences(Some(LicenseFileKind::Dep5), file),
         b'8' => licences(Some(LicenseFileKind::Debian), file),
         b'9' => licences(None, file),
+        b'a' => drawing(file),
         _ => return,
     };
     // Whatever it is, it is short enough to be kept, and what is in doubt about it is told.
@@ -66,12 +67,28 @@ fn licences(kind: Option<LicenseFileKind>, file: &[u8]) -> Metadata {
         })
         .collect();
     read(&Sources {
-        picture: b"",
-        digest: Sha256Digest::of_bytes(b""),
         reuse: kind.is_none().then_some(file),
         licensing: &covering,
+        ..nothing()
+    })
+}
+
+fn drawing(file: &[u8]) -> Metadata {
+    read(&Sources {
+        drawing: Some(file),
+        ..nothing()
+    })
+}
+
+fn nothing() -> Sources<'static> {
+    Sources {
+        picture: b"",
+        digest: Sha256Digest::of_bytes(b""),
+        reuse: None,
+        licensing: &[],
         xmp: None,
         caption: None,
+        drawing: None,
         trust: &TRUST,
-    })
+    }
 }
