@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{GenerateError, Picture, Settings};
+use super::{GenerateError, Job, Picture, Settings};
 use crate::digest::Sha256Digest;
 
 /// IPTC's word for pictures that a trained model made.
@@ -42,8 +42,9 @@ pub struct Label {
     pub cfg: f64,
     /// Seed.
     pub seed: u64,
-    /// Which picture of the batch.
-    pub index: usize,
+    /// The part of the steps that was taken, where it was drawn from another picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
     /// Width and height.
     pub size: [usize; 2],
     /// Digest over the base's files.
@@ -55,25 +56,25 @@ pub struct Label {
 }
 
 impl Label {
-    /// The label of picture `index` of a batch.
+    /// The label of a picture; `strength` where it was drawn from another one.
     #[must_use]
     pub fn new(
-        prompt: &str,
-        index: usize,
+        job: &Job<'_>,
+        strength: Option<f64>,
         settings: &Settings,
         base: Sha256Digest,
         adapters: Vec<UsedAdapter>,
     ) -> Self {
         Self {
             program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
-            prompt: prompt.to_owned(),
+            prompt: job.prompt.to_owned(),
             negative_prompt: settings.negative_prompt.clone().unwrap_or_default(),
             clip_skip: settings.clip_skip,
             sampler: settings.sampler.to_string(),
             steps: settings.steps,
             cfg: settings.cfg,
-            seed: settings.seed,
-            index,
+            seed: job.seed,
+            strength,
             size: settings.size,
             base,
             adapters,
@@ -102,6 +103,9 @@ impl Label {
         ));
         for adapter in &self.adapters {
             text.push_str(&format!(", Lora hash: {} ({})", adapter.sha256.short(), adapter.weight));
+        }
+        if let Some(strength) = self.strength {
+            text.push_str(&format!(", Denoising strength: {strength}"));
         }
         if let Some(skip) = self.clip_skip {
             text.push_str(&format!(", Clip skip: {skip}"));
@@ -154,18 +158,14 @@ pub fn png(picture: &Picture, label: &Label) -> Result<Vec<u8>, GenerateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::samplers::SamplerKind;
 
     #[test]
     fn a_picture_says_that_a_machine_made_it_and_with_what() {
         let settings = Settings {
             size: [8, 8],
-            steps: 20,
             cfg: 4.0,
-            sampler: SamplerKind::Ddim,
-            seed: 7,
             negative_prompt: Some("blur".to_owned()),
-            clip_skip: None,
+            ..Settings::default()
         };
         let picture = Picture {
             size: [8, 8],
@@ -177,8 +177,11 @@ mod tests {
             weight: 0.5,
         };
         let label = Label::new(
-            "a <fish> & \"chips\"",
-            0,
+            &Job {
+                prompt: "a <fish> & \"chips\"",
+                seed: 7,
+            },
+            Some(0.5),
             &settings,
             Sha256Digest::of_bytes(b"base"),
             vec![used],

@@ -1,14 +1,20 @@
-//! Pictures from prompts: the sampling loop.
+//! Pictures from prompts, and from pictures.
 //!
 //! Tensors and prompts in, pixels out; reads no clock and writes no file.
 
+mod guide;
 pub mod label;
+mod start;
+pub mod tiles;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
+
+pub use guide::{Guide, Restore, denoise};
+pub use start::Start;
 
 use crate::model::params::to_vec;
 use crate::model::pipeline::{Conditions, Pipeline, PipelineError};
-use crate::model::samplers::SamplerKind;
+use crate::model::samplers::{Sampler, SamplerChoice, SamplerKind};
 use crate::model::scheduler::ScheduleError;
 use crate::model::unet::UNet;
 use crate::model::weights::Draws;
@@ -22,14 +28,53 @@ pub struct Settings {
     pub steps: usize,
     /// Classifier-free guidance (Ho and Salimans 2022); 1 is none.
     pub cfg: f64,
+    /// How far the deviation of what guidance makes is pulled back (Lin et al. 2023), 0 to 1.
+    pub rescale: f64,
     /// The sampler.
-    pub sampler: SamplerKind,
-    /// Decides the noise that picture `i` starts from, together with `i`.
-    pub seed: u64,
+    pub sampler: SamplerChoice,
     /// What the picture should not be. SDXL tells none from an empty one.
     pub negative_prompt: Option<String>,
     /// Which of the text encoder's layers is taken, counted from the last, which is 1.
     pub clip_skip: Option<usize>,
+    /// The VAE works on tiles of so many latent pixels on a side.
+    pub vae_tile: Option<usize>,
+}
+
+impl Default for Settings {
+    /// 20 steps of DDIM without guidance; the size is for the caller to say.
+    fn default() -> Self {
+        Self {
+            size: [0, 0],
+            steps: 20,
+            cfg: 1.0,
+            rescale: 0.0,
+            sampler: SamplerKind::Ddim.into(),
+            negative_prompt: None,
+            clip_skip: None,
+            vae_tile: None,
+        }
+    }
+}
+
+/// A picture to be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job<'a> {
+    /// What it should show.
+    pub prompt: &'a str,
+    /// Decides all noise of this picture, whatever else is in its batch.
+    pub seed: u64,
+}
+
+impl<'a> Job<'a> {
+    /// One picture a prompt, with the seeds from `seed` on.
+    #[must_use]
+    pub fn each(prompts: &[&'a str], seed: u64) -> Vec<Self> {
+        let job = |(i, prompt): (u64, &&'a str)| Self {
+            prompt,
+            seed: seed.wrapping_add(i),
+        };
+        (0..).zip(prompts).map(job).collect()
+    }
 }
 
 /// A picture: `[3, height, width]` in [-1, 1].
@@ -42,6 +87,18 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// From rows of red, green and blue bytes.
+    #[must_use]
+    pub fn of_rgb(image: &image::RgbImage) -> Self {
+        let planes = (0..3)
+            .flat_map(|c| image.pixels().map(move |p| f32::from(p.0[c]) / 127.5 - 1.0))
+            .collect();
+        Self {
+            size: [image.width() as usize, image.height() as usize],
+            planes,
+        }
+    }
+
     /// Rows of red, green and blue bytes.
     #[must_use]
     pub fn rgb(&self) -> Vec<u8> {
@@ -67,6 +124,47 @@ pub enum GenerateError {
         /// Height asked for.
         height: usize,
     },
+    /// A guidance that is no number, or a rescaling out of range.
+    #[error("guidance: expected a finite number, and its rescaling within 0 to 1, found {cfg} and {rescale}")]
+    Guidance {
+        /// Guidance asked for.
+        cfg: f64,
+        /// Rescaling asked for.
+        rescale: f64,
+    },
+    /// A strength out of range.
+    #[error("strength: expected a number above 0 and up to 1, found {found}")]
+    Strength {
+        /// What was asked for.
+        found: f64,
+    },
+    /// A strength that leaves nothing to do.
+    #[error("a strength of {strength} leaves none of {steps} steps; hint: give more strength or more steps")]
+    NoStep {
+        /// The strength.
+        strength: f64,
+        /// The steps of the whole run.
+        steps: usize,
+    },
+    /// A picture to start from, or a mask, of another size.
+    #[error("the {what} is {}×{}, the drawing {}×{}; expected the same size", found[0], found[1], expected[0], expected[1])]
+    StartSize {
+        /// Which of them.
+        what: &'static str,
+        /// Its width and height.
+        found: [usize; 2],
+        /// The drawing's.
+        expected: [usize; 2],
+    },
+    /// A base for inpainting with nothing to paint in.
+    #[error("this base is made for inpainting: expected a picture to start from and a mask")]
+    Inpainting,
+    /// A tile whose overlap, a quarter, is not whole.
+    #[error("VAE tiles: expected a multiple of 4 latent pixels on a side, found {found}")]
+    Tile {
+        /// What was asked for.
+        found: usize,
+    },
     /// The sampler.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
@@ -82,79 +180,225 @@ pub enum GenerateError {
         /// The step, from 0.
         step: usize,
     },
+    /// The VAE did.
+    #[error("the VAE's output is not finite; hint: weights in f16 can overflow, try another VAE")]
+    NotFinitePicture,
+    /// Whoever watches gave up.
+    #[error("{0}")]
+    Watch(String),
 }
 
-/// Draws one picture for each prompt, all in one batch, with `unet` in the place of the pipeline's own (an adapter may
-/// lie on it). `progress` is called after each step.
-///
-/// # Errors
-/// If the size does not fit the model or its output is not finite.
-pub fn draw(
-    pipeline: &Pipeline,
-    unet: &UNet,
-    prompts: &[&str],
-    settings: &Settings,
-    device: &Device,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Picture>, GenerateError> {
-    let [width, height] = settings.size;
-    let factor = pipeline.vae.factor();
-    if width == 0 || height == 0 || !width.is_multiple_of(factor) || !height.is_multiple_of(factor) {
-        return Err(GenerateError::Size {
-            multiple: factor,
-            width,
-            height,
-        });
-    }
-    let n = prompts.len();
-    if n == 0 {
-        return Ok(Vec::new());
-    }
-    let channels = unet.config().in_channels;
-    let shape = [channels, height / factor, width / factor];
-    let guided = settings.cfg != 1.0;
-    let mut texts: Vec<Option<&str>> = Vec::new();
-    if guided {
-        texts.resize(n, settings.negative_prompt.as_deref());
-    }
-    texts.extend(prompts.iter().map(|p| Some(*p)));
-    let Conditions { context, pooled } = pipeline.encode(&texts, settings.clip_skip, device)?;
-    let added = Pipeline::added(pooled, settings.size);
+/// Where noise comes from: a label, the picture's seed, how many values.
+pub type Noise<'a> = &'a dyn Fn(&str, u64, usize) -> Vec<f32>;
 
-    let mut sampler = settings.sampler.build(&pipeline.schedule_config, settings.steps)?;
-    let mut noise = Vec::new();
-    for i in 0..n {
-        noise.extend(Draws::new(settings.seed, &format!("picture/{i}")).normals(shape.iter().product()));
-    }
-    let noise = burn::tensor::TensorData::new(noise, [n, shape[0], shape[1], shape[2]]);
-    let mut latents = Tensor::<4>::from_data(noise, device).mul_scalar(sampler.init_noise_sigma());
-    let timesteps = sampler.timesteps().to_vec();
-    for (step, &t) in timesteps.iter().enumerate() {
-        let input = sampler.scale_input(step, latents.clone())?;
-        let output = if guided {
-            let both = unet.forward(
-                Tensor::cat(vec![input.clone(), input], 0),
-                &[t],
-                &context,
-                added.as_ref(),
-            );
-            let (without, with) = (both.clone().narrow(0, 0, n), both.narrow(0, n, n));
-            without.clone() + (with - without).mul_scalar(settings.cfg)
-        } else {
-            unet.forward(input, &[t], &context, added.as_ref())
-        };
-        latents = sampler.step(step, output, latents)?;
-        if !to_vec(latents.clone()).iter().all(|v| v.is_finite()) {
-            return Err(GenerateError::NotFinite { step });
+/// Standard normal values that depend on the seed and the label alone.
+#[must_use]
+pub fn seeded(label: &str, seed: u64, count: usize) -> Vec<f32> {
+    Draws::new(seed, label).normals(count)
+}
+
+/// How far a drawing is.
+pub struct Seen<'a> {
+    /// Evaluations of the network that are done.
+    pub done: usize,
+    /// Of how many.
+    pub of: usize,
+    /// The pictures as the network sees them now, `[n, latent, h, w]`; for [`Drawing::pictures`].
+    pub clean: Option<&'a Tensor<4>>,
+}
+
+/// All that pictures are drawn with, but for their prompts and seeds.
+#[derive(Clone, Copy)]
+pub struct Drawing<'a> {
+    /// The base.
+    pub pipeline: &'a Pipeline,
+    /// The network, in the place of the pipeline's own: an adapter may lie on it.
+    pub unet: &'a UNet,
+    /// How.
+    pub settings: &'a Settings,
+    /// From what, unless from noise alone.
+    pub start: Option<&'a Start>,
+    /// Where the noise comes from; [`seeded`], unless a test has its own.
+    pub noise: Noise<'a>,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+impl<'a> Drawing<'a> {
+    /// A drawing from seeded noise.
+    #[must_use]
+    pub fn new(pipeline: &'a Pipeline, unet: &'a UNet, settings: &'a Settings, device: &'a Device) -> Self {
+        Self {
+            pipeline,
+            unet,
+            settings,
+            start: None,
+            noise: &seeded,
+            device,
         }
-        progress(step + 1);
     }
-    let planes = to_vec(pipeline.vae.decode(latents.div_scalar(pipeline.vae.scaling_factor())));
-    Ok(planes
-        .chunks(3 * width * height)
-        .map(|p| Picture {
-            size: [width, height],
-            planes: p.to_vec(),
+
+    /// Draws the jobs' pictures in one batch.
+    ///
+    /// # Errors
+    /// If the settings do not fit the model, its output is not finite, or `watch` says so.
+    pub fn draw(
+        &self,
+        jobs: &[Job<'_>],
+        watch: &mut dyn FnMut(&Seen<'_>) -> Result<(), GenerateError>,
+    ) -> Result<Vec<Picture>, GenerateError> {
+        let latents = self.latents(jobs, watch)?;
+        self.pictures(latents)
+    }
+
+    /// The latents that [`Self::draw`] makes pictures of: `[n, latent, h, w]`.
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub fn latents(
+        &self,
+        jobs: &[Job<'_>],
+        watch: &mut dyn FnMut(&Seen<'_>) -> Result<(), GenerateError>,
+    ) -> Result<Tensor<4>, GenerateError> {
+        self.check()?;
+        let Self { pipeline, settings, .. } = *self;
+        let factor = pipeline.vae.factor();
+        let shape = [
+            jobs.len(),
+            pipeline.vae.config().latent_channels,
+            settings.size[1] / factor,
+            settings.size[0] / factor,
+        ];
+        if jobs.is_empty() {
+            return Ok(Tensor::zeros(shape, self.device));
+        }
+        let unit = |label: &str| {
+            let one = shape[1..].iter().product();
+            let values: Vec<f32> = jobs.iter().flat_map(|job| (self.noise)(label, job.seed, one)).collect();
+            Tensor::<4>::from_data(TensorData::new(values, shape), self.device)
+        };
+        let mut guide = self.guide(jobs)?;
+        let skipped = self.start.map_or(Ok(0), |start| start.skipped(settings.steps))?;
+        let mut sampler = Sampler::new(settings.sampler, &pipeline.schedule_config, settings.steps, skipped)?;
+        let noise = unit("picture/0");
+        let mut latents = noise.clone().mul_scalar(sampler.init_noise_sigma());
+        if let Some(start) = self.start {
+            let picture = |blank: bool, label: &str| {
+                start::latents(
+                    &pipeline.vae,
+                    start.picture(blank, self.device),
+                    unit(label),
+                    settings.vae_tile,
+                )
+            };
+            let clean = picture(false, "start");
+            let mask = start.latent_mask(factor, self.device);
+            if !(mask.is_some() && start.strength == 1.0) {
+                latents = sampler.noised(0, clean.clone(), noise.clone())?;
+            }
+            if let Some(mask) = mask {
+                if self.inpaints() {
+                    let mask = mask.repeat_dim(0, jobs.len());
+                    guide.extra = Some(Tensor::cat(vec![mask, picture(true, "masked")], 1));
+                } else {
+                    guide.restore = Some(Restore {
+                        mask,
+                        picture: clean,
+                        noise,
+                    });
+                }
+            }
+        }
+        let of = sampler.timesteps().len();
+        denoise(
+            self.unet,
+            &mut sampler,
+            latents,
+            &guide,
+            &|step| unit(&format!("step/{step}")),
+            &mut |step, sampler, _| {
+                watch(&Seen {
+                    done: step + 1,
+                    of,
+                    clean: sampler.clean(),
+                })
+            },
+        )
+    }
+
+    /// The pictures of latents.
+    ///
+    /// # Errors
+    /// If the VAE's output is not finite.
+    pub fn pictures(&self, latents: Tensor<4>) -> Result<Vec<Picture>, GenerateError> {
+        let vae = &self.pipeline.vae;
+        let latents = latents.div_scalar(vae.scaling_factor());
+        let planes = to_vec(tiles::decode(vae, latents, self.settings.vae_tile));
+        if !planes.iter().all(|v| v.is_finite()) {
+            return Err(GenerateError::NotFinitePicture);
+        }
+        let [width, height] = self.settings.size;
+        Ok(planes
+            .chunks(3 * width * height)
+            .map(|p| Picture {
+                size: [width, height],
+                planes: p.to_vec(),
+            })
+            .collect())
+    }
+
+    /// Whether the network takes a mask and a masked picture besides the latents.
+    fn inpaints(&self) -> bool {
+        self.unet.config().in_channels == 2 * self.pipeline.vae.config().latent_channels + 1
+    }
+
+    /// What can be said before anything is computed.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self) -> Result<(), GenerateError> {
+        let settings = self.settings;
+        let [width, height] = settings.size;
+        let multiple = self.pipeline.vae.factor();
+        if width == 0 || height == 0 || !width.is_multiple_of(multiple) || !height.is_multiple_of(multiple) {
+            return Err(GenerateError::Size {
+                multiple,
+                width,
+                height,
+            });
+        }
+        let (cfg, rescale) = (settings.cfg, settings.rescale);
+        if !cfg.is_finite() || !(0.0..=1.0).contains(&rescale) {
+            return Err(GenerateError::Guidance { cfg, rescale });
+        }
+        if let Some(found) = settings.vae_tile.filter(|tile| *tile == 0 || tile % 4 != 0) {
+            return Err(GenerateError::Tile { found });
+        }
+        if let Some(start) = self.start {
+            start.check(settings.size)?;
+        }
+        if self.inpaints() && self.start.is_none_or(|start| start.mask.is_none()) {
+            return Err(GenerateError::Inpainting);
+        }
+        Ok(())
+    }
+
+    /// The prompts, encoded, with the negative one before each where there is guidance.
+    fn guide(&self, jobs: &[Job<'_>]) -> Result<Guide, GenerateError> {
+        let Self { pipeline, settings, .. } = *self;
+        let mut texts: Vec<Option<&str>> = Vec::new();
+        if settings.cfg != 1.0 {
+            texts.resize(jobs.len(), settings.negative_prompt.as_deref());
+        }
+        texts.extend(jobs.iter().map(|job| Some(job.prompt)));
+        let Conditions { context, pooled } = pipeline.encode(&texts, settings.clip_skip, self.device)?;
+        Ok(Guide {
+            context,
+            added: Pipeline::added(pooled, settings.size),
+            cfg: settings.cfg,
+            rescale: settings.rescale,
+            extra: None,
+            restore: None,
         })
-        .collect())
+    }
 }

@@ -59,9 +59,25 @@ pub enum ScheduleError {
         /// How many there are.
         steps: usize,
     },
+    /// A step that adds noise was given none.
+    #[error("step {step} of this sampler needs noise")]
+    Noise {
+        /// The step.
+        step: usize,
+    },
     /// A sampler's name that is not known.
-    #[error("`{found}` is no sampler, expected one of {known}")]
+    #[error("`{found}` is no sampler; expected one of {known}, with one of {spreads} behind it or not")]
     Sampler {
+        /// The name.
+        found: String,
+        /// The names there are.
+        known: String,
+        /// The spreads of the sigmas there are.
+        spreads: String,
+    },
+    /// A name of a spread of sigmas that is not known.
+    #[error("`{found}` is no scheduler; expected one of {known}")]
+    Spread {
         /// The name.
         found: String,
         /// The names there are.
@@ -130,13 +146,16 @@ impl NoiseSchedule {
         Ok((alpha / (1.0 - alpha)) as f32)
     }
 
-    /// The weight of a sample's loss under min-SNR-γ: `min(snr, γ) / snr`, or over `snr + 1` for velocity.
+    /// The weight of a sample's loss under min-SNR-γ: `min(snr, γ) / snr`, over `snr + 1` for velocity, over 1 for
+    /// the clean sample.
     pub fn min_snr_weight(&self, timestep: usize, gamma: f32) -> Result<f32, ScheduleError> {
         let snr = self.snr(timestep)?;
         let clamped = snr.min(gamma);
         Ok(match self.prediction {
             PredictionType::Epsilon => clamped / snr,
             PredictionType::Velocity => clamped / (snr + 1.0),
+            // A loss on the clean sample is one on the noise times the ratio.
+            PredictionType::Sample => clamped,
         })
     }
 
@@ -170,7 +189,7 @@ impl NoiseSchedule {
         Ok(noise * signal - sample * sigma)
     }
 
-    /// What the network should predict of a noised sample: the noise, or the velocity.
+    /// What the network should predict of a noised sample: the noise, the velocity, or the clean sample.
     ///
     /// # Shapes
     /// As [`Self::add_noise`].
@@ -178,6 +197,7 @@ impl NoiseSchedule {
         match self.prediction {
             PredictionType::Epsilon => Ok(noise),
             PredictionType::Velocity => self.velocity(sample, noise, timesteps),
+            PredictionType::Sample => Ok(sample),
         }
     }
 

@@ -303,7 +303,7 @@ fn schedule(family: Family, prediction_type: PredictionType) -> ScheduleConfig {
         timestep_spacing: (family == Family::Xl).then_some(TimestepSpacing::Leading),
         steps_offset: 1,
         set_alpha_to_one: false,
-        clip_sample: None,
+        clip_sample: Some(false),
         ..ScheduleConfig::default()
     }
 }

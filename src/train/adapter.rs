@@ -15,13 +15,12 @@ use super::loss::{Batch, Caption, HeldOut, conditions, diffusion_loss, validate}
 use super::watch::{Curves, Event, Metrics, Stage};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
-use crate::generate::{Settings, draw};
+use crate::generate::{Drawing, Job, Settings};
 use crate::lora::{self, Targets, frozen};
 use crate::model::base::Base;
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
-use crate::model::samplers::SamplerKind;
 use crate::model::unet::UNet;
 use crate::model::weights::Draws;
 use crate::receipt::{AdapterFacts, RunRecord, seal};
@@ -200,14 +199,9 @@ impl Objective for Adapter<'_> {
         }
         let prompts: Vec<&str> = c.sample_prompts.iter().map(String::as_str).collect();
         let settings = sample_settings(c);
-        let drawn = draw(
-            &self.pipeline,
-            &frozen(&self.unet),
-            &prompts,
-            &settings,
-            self.run.device,
-            &mut |_| {},
-        )?;
+        let unet = frozen(&self.unet);
+        let drawn = Drawing::new(&self.pipeline, &unet, &settings, self.run.device)
+            .draw(&Job::each(&prompts, c.seed), &mut |_| Ok(()))?;
         let side = c.resolution as u32;
         let tiles = drawn
             .iter()
@@ -231,12 +225,8 @@ impl Objective for Adapter<'_> {
 pub fn sample_settings(config: &AdapterConfig) -> Settings {
     Settings {
         size: [config.resolution; 2],
-        steps: 20,
         cfg: 2.5,
-        sampler: SamplerKind::Ddim,
-        seed: config.seed,
-        negative_prompt: None,
-        clip_skip: None,
+        ..Settings::default()
     }
 }
 

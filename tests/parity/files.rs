@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use assent::adapter::{self, AdapterFile, Format, encode};
-use assent::generate::{Settings, draw};
+use assent::generate::{Drawing, Job, Settings};
 use assent::model::base::Base;
 use assent::model::layers::Module;
 use assent::model::params::collect;
@@ -61,12 +61,14 @@ fn single(fixture: &Fixture) -> Result<()> {
         size: [64, 48],
         steps: 2,
         cfg: 3.0,
-        sampler: SamplerKind::Euler,
-        seed: 1,
-        negative_prompt: None,
-        clip_skip: None,
+        sampler: SamplerKind::Euler.into(),
+        ..Settings::default()
     };
-    let draw = |p: &Pipeline| draw(p, &p.unet, &["a (red:1.3) boat!"], &settings, &device, &mut |_| {});
+    let job = Job {
+        prompt: "a (red:1.3) boat!",
+        seed: 1,
+    };
+    let draw = |p: &Pipeline| Drawing::new(p, &p.unet, &settings, &device).draw(&[job], &mut |_| Ok(()));
     ensure!(draw(&folder)? == draw(&file)?, "the pictures differ");
     Ok(())
 }

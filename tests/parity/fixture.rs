@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use assent::model::samplers::SamplerKind;
+use assent::model::samplers::SamplerChoice;
 use assent::model::scheduler::ScheduleConfig;
 use assent::model::unet::{Added, UNet};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -207,7 +207,7 @@ impl Case {
         Ok(serde_json::from_value(value.clone())?)
     }
 
-    pub fn sampler(&self) -> Result<SamplerKind> {
+    pub fn sampler(&self) -> Result<SamplerChoice> {
         Ok(self.text("sampler")?.parse()?)
     }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use assent::model::samplers::Sampler;
+use assent::generate::{Guide, denoise};
+use assent::model::samplers::{Sampler, SamplerChoice, SamplerKind};
 use assent::model::scheduler::{NoiseSchedule, ScheduleConfig};
 use assent::model::unet::Added;
 use burn::tensor::{Device, Tensor};
@@ -29,14 +30,16 @@ pub fn scheduler(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Resul
 }
 
 /// A sampler's tables, as the fixture states them.
-fn tables(sampler: &dyn Sampler) -> Map<String, Value> {
+fn tables(choice: SamplerChoice, config: &ScheduleConfig, steps: usize) -> Result<Map<String, Value>> {
+    let sampler = Sampler::new(choice, config, steps, 0)?;
     let mut out = Map::new();
     out.insert("timesteps".to_owned(), json!(sampler.timesteps()));
     out.insert("init_noise_sigma".to_owned(), json!(sampler.init_noise_sigma()));
-    if let Some(sigmas) = sampler.sigmas() {
-        out.insert("sigmas".to_owned(), json!(sigmas));
+    // diffusers' DDIM has no such table.
+    if choice.kind != SamplerKind::Ddim {
+        out.insert("sigmas".to_owned(), json!(sampler.sigmas()));
     }
-    out
+    Ok(out)
 }
 
 pub fn sampler(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
@@ -44,26 +47,25 @@ pub fn sampler(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<
     let whole = ScheduleConfig::parse(&case.param::<Value>("config")?.to_string(), Path::new("params.config"))?;
     let short = fixture.schedule()?;
     let steps = case.count("steps")?;
-    let mut sampler = kind.build(&whole, steps)?;
-    let same = tables(&*kind.build(&short, steps)?) == tables(&*sampler);
+    let mut sampler = Sampler::new(kind, &whole, steps, 0)?;
+    let same = tables(kind, &short, steps)? == tables(kind, &whole, steps)?;
     ensure!(
         same,
         "the model's own scheduler_config.json gives other tables than params.config"
     );
 
-    for (key, value) in tables(&*sampler) {
+    for (key, value) in tables(kind, &whole, steps)? {
         check.value(&key, &value)?;
     }
     let mut more = Map::new();
     for steps in case.param::<Vec<usize>>("tables")? {
-        more.insert(steps.to_string(), tables(&*kind.build(&whole, steps)?).into());
+        more.insert(steps.to_string(), tables(kind, &whole, steps)?.into());
     }
     check.value("tables", &more.into())?;
 
     let device = Device::flex();
     let unet = fixture.unet(false)?;
     let guidance = case.number("guidance")?;
-    let twice = |x: Tensor<4>| Tensor::cat(vec![x.clone(), x], 0);
     let context: Tensor<3> = Tensor::cat(
         vec![
             case.input(fixture, "uncond", &device)?,
@@ -83,22 +85,30 @@ pub fn sampler(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<
         None
     };
 
-    let mut latents: Tensor<4> = case.input(fixture, "latents", &device)?;
-    latents = latents.mul_scalar(sampler.init_noise_sigma());
+    let latents: Tensor<4> = case.input(fixture, "latents", &device)?;
+    let latents = latents.mul_scalar(sampler.init_noise_sigma());
+    let guide = Guide {
+        context,
+        added,
+        cfg: guidance,
+        rescale: 0.0,
+        extra: None,
+        restore: None,
+    };
     let mut trace = Vec::new();
-    for (i, t) in sampler.timesteps().to_vec().into_iter().enumerate() {
-        let input = twice(sampler.scale_input(i, latents.clone())?);
-        let mut halves = unet
-            .forward(input, &[t], &context, added.as_ref())
-            .chunk(2, 0)
-            .into_iter();
-        let (Some(uncond), Some(cond)) = (halves.next(), halves.next()) else {
-            anyhow::bail!("the prediction has no two halves");
-        };
-        let output = uncond.clone() + (cond - uncond).mul_scalar(guidance);
-        latents = sampler.step(i, output, latents)?;
-        trace.push(latents.clone());
-    }
+    // None of the fixtures' samplers adds noise.
+    let no_noise = |_| Tensor::zeros(latents.dims(), &device);
+    let latents = denoise(
+        &unet,
+        &mut sampler,
+        latents.clone(),
+        &guide,
+        &no_noise,
+        &mut |_, _, x| {
+            trace.push(x.clone());
+            Ok(())
+        },
+    )?;
     check.tensor("trace", Tensor::<4>::stack::<5>(trace, 0))?;
     check.tensor("latents", latents)
 }

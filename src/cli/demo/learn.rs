@@ -17,7 +17,7 @@ use crate::cli::bar::Bar;
 use crate::cli::device::DeviceArgs;
 use crate::cli::{Context, Exit, train};
 use crate::digest::write_atomic;
-use crate::generate::{Picture, draw};
+use crate::generate::{Drawing, Job, Picture};
 use crate::lora;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
@@ -94,9 +94,13 @@ impl Studio<'_> {
         let settings = sample_settings(config);
         let prompts: Vec<_> = config.sample_prompts.iter().map(String::as_str).collect();
         let bar = self.story.bar(settings.steps as u64, "steps");
-        let drawn = draw(pipeline, &pipeline.unet, &prompts, &settings, device, &mut |step| {
-            bar.set_position(step as u64)
-        })?;
+        let drawn = Drawing::new(pipeline, &pipeline.unet, &settings, device).draw(
+            &Job::each(&prompts, config.seed),
+            &mut |seen| {
+                bar.set_position(seen.done as u64);
+                Ok(())
+            },
+        )?;
         bar.finish_and_clear();
         self.story
             .line(format!("{} pictures, {} steps each", drawn.len(), settings.steps))?;

@@ -1,14 +1,184 @@
-//! Tables of timesteps and sigmas, as diffusers spreads them over the training's timesteps. Numbers only, in f64 and
-//! rounded where diffusers rounds.
+//! Tables of timesteps and sigmas, as diffusers and ComfyUI spread them over the training's timesteps. Numbers only,
+//! in f64 and rounded where diffusers rounds.
 
+use super::{SamplerChoice, SamplerKind, Spread};
 use crate::model::scheduler::{NoiseSchedule, ScheduleConfig, ScheduleError, TimestepSpacing};
 
-/// The timesteps of a run, from noisy to clean, and the sigma at each and behind the last.
+/// Where the steps of a run begin and end.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Sigmas {
+pub(super) struct Grid {
+    /// The timestep at the beginning of each step, from noisy to clean.
     pub timesteps: Vec<f32>,
-    /// One more than there are timesteps.
+    /// The ratio of noise to signal at each of them, and behind the last.
     pub sigmas: Vec<f32>,
+    /// DPM++ SDE: the timestep in the middle of each step but the last.
+    pub midpoints: Vec<f32>,
+    /// The deviation of the noise that sampling starts from.
+    pub init_noise_sigma: f64,
+    /// Whether the sigmas were chosen, and the timesteps follow from them.
+    pub spread: bool,
+}
+
+/// How a timestep that was found between two of the training becomes a whole one.
+#[derive(Clone, Copy)]
+enum Whole {
+    Not,
+    Round,
+    Cut,
+}
+
+impl Whole {
+    fn of(self, t: f64) -> f32 {
+        let t = match self {
+            Self::Not => t,
+            Self::Round => t.round_ties_even(),
+            Self::Cut => t.trunc(),
+        };
+        t as f32
+    }
+}
+
+/// The table of a sampler. Without a spread in the choice, what the configuration says counts, as far as the sampler's
+/// class in diffusers reads it.
+pub(super) fn grid(choice: SamplerChoice, config: &ScheduleConfig, steps: usize) -> Result<Grid, ScheduleError> {
+    let kind = choice.kind;
+    let multistep = matches!(
+        kind,
+        SamplerKind::DpmPp2m | SamplerKind::DpmPp2mSde | SamplerKind::UniPc
+    );
+    let reads = multistep || matches!(kind, SamplerKind::Euler | SamplerKind::Heun | SamplerKind::DpmPpSde);
+    let asked = match (config.use_karras_sigmas, config.use_exponential_sigmas) {
+        (true, _) if reads => Some(Spread::Karras),
+        (_, true) if reads => Some(Spread::Exponential),
+        _ => None,
+    };
+    checked(steps, config.num_train_timesteps)?;
+    let known = training_sigmas(config);
+    let logs: Vec<f64> = known.iter().map(|sigma| f64::from(sigma.ln())).collect();
+    let spacing = config.timestep_spacing.unwrap_or(match kind {
+        SamplerKind::Ddim | SamplerKind::Lcm => TimestepSpacing::Leading,
+        _ => TimestepSpacing::Linspace,
+    });
+    let end = match kind {
+        _ if choice.spread.is_some() => 0.0,
+        SamplerKind::Ddim if !config.set_alpha_to_one => known[0],
+        SamplerKind::Euler | SamplerKind::DpmPp2m | SamplerKind::DpmPp2mSde | SamplerKind::UniPc
+            if config.final_sigma_min =>
+        {
+            known[0]
+        }
+        _ => 0.0,
+    };
+    let (timesteps, mut sigmas) = if let Some(spread) = choice.spread {
+        spread_out(spread, kind, &known, &logs, None, steps)
+    } else {
+        let spaced: Vec<f64> = if kind == SamplerKind::Lcm {
+            lcm_timesteps(config, steps)?
+        } else if multistep {
+            as_f64(&whole_timesteps_but_first(config, spacing, steps)?)
+        } else if kind != SamplerKind::Ddim && spacing == TimestepSpacing::Linspace {
+            even_timesteps(config, steps)?
+        } else {
+            as_f64(&whole_timesteps(config, spacing, steps)?)
+        };
+        let sigmas: Vec<f64> = spaced.iter().map(|t| sigma_at(&known, *t)).collect();
+        match asked {
+            // Between the ends that the spacing chose; for the multistep ones, those of the training.
+            Some(spread) => {
+                let ends = [sigmas[0], sigmas[steps - 1]];
+                spread_out(spread, kind, &known, &logs, (!multistep).then_some(ends), steps)
+            }
+            None => (spaced.iter().map(|t| *t as f32).collect(), sigmas),
+        }
+    };
+    let midpoints = match kind {
+        SamplerKind::DpmPpSde => sigmas
+            .windows(2)
+            .map(|pair| timestep_of((pair[0] * pair[1]).sqrt(), &logs) as f32)
+            .collect(),
+        _ => Vec::new(),
+    };
+    let most = f64::from(sigmas.iter().copied().fold(0.0, f64::max) as f32);
+    let init_noise_sigma = match spacing {
+        _ if !kind.explodes() => 1.0,
+        // A spread is ComfyUI's, whose noise lies on top of a picture of variance 1.
+        _ if choice.spread.is_some() => (most * most + 1.0).sqrt(),
+        TimestepSpacing::Leading => (most * most + 1.0).sqrt(),
+        _ => most,
+    };
+    sigmas.push(f64::from(end));
+    Ok(Grid {
+        timesteps,
+        sigmas: sigmas.iter().map(|s| *s as f32).collect(),
+        midpoints,
+        init_noise_sigma,
+        spread: choice.spread.is_some(),
+    })
+}
+
+fn as_f64(timesteps: &[usize]) -> Vec<f64> {
+    timesteps.iter().map(|t| *t as f64).collect()
+}
+
+/// Timesteps, and the sigmas there without the end; between the training's ends unless others are given.
+fn spread_out(
+    spread: Spread,
+    kind: SamplerKind,
+    known: &[f32],
+    logs: &[f64],
+    ends: Option<[f64; 2]>,
+    steps: usize,
+) -> (Vec<f32>, Vec<f64>) {
+    const RHO: f64 = 7.0;
+    let last = known.len() - 1;
+    let [most, least] = ends.unwrap_or([known[last], known[0]].map(f64::from));
+    let line = |from: f64, to: f64, parts: usize| {
+        (0..steps).map(move |i| {
+            let share = if parts > 0 { i as f64 / parts as f64 } else { 0.0 };
+            from + share * (to - from)
+        })
+    };
+    let at = |t: usize| (t as f32, f64::from(known[t]));
+    // ComfyUI reads sigmas off on a line between the logarithms.
+    let between = |t: f64| {
+        let low = (t.floor() as usize).min(last);
+        let (a, b) = (logs[low], logs[(low + 1).min(last)]);
+        (t as f32, (a + (b - a) * (t - low as f64)).exp())
+    };
+    let whole = match (kind, spread) {
+        (SamplerKind::DpmPp2m | SamplerKind::DpmPp2mSde | SamplerKind::UniPc, Spread::Exponential) => Whole::Cut,
+        (SamplerKind::DpmPp2m | SamplerKind::DpmPp2mSde | SamplerKind::UniPc, _) => Whole::Round,
+        _ => Whole::Not,
+    };
+    let found = |sigma: f64| (whole.of(timestep_of(sigma, logs)), sigma);
+    match spread {
+        Spread::Karras => {
+            let [a, b] = [most, least].map(|sigma| sigma.powf(1.0 / RHO));
+            line(a, b, steps - 1).map(|root| found(root.powf(RHO))).unzip()
+        }
+        Spread::Exponential => line(most.ln(), least.ln(), steps - 1)
+            .map(|log| found(log.exp()))
+            .unzip(),
+        Spread::Normal => line(last as f64, 0.0, steps - 1).map(between).unzip(),
+        Spread::SgmUniform => line(last as f64, 0.0, steps).map(between).unzip(),
+        Spread::Simple => (0..steps).map(|i| at(last - i * known.len() / steps)).unzip(),
+        Spread::DdimUniform => {
+            let stride = (known.len() / steps).max(1);
+            let mut timesteps: Vec<usize> = (1..known.len()).step_by(stride).collect();
+            timesteps.reverse();
+            timesteps.into_iter().map(at).unzip()
+        }
+    }
+}
+
+/// A part of the timesteps that the model was distilled at.
+fn lcm_timesteps(config: &ScheduleConfig, steps: usize) -> Result<Vec<f64>, ScheduleError> {
+    let original = config.original_inference_steps.min(config.num_train_timesteps);
+    checked(steps, original)?;
+    let stride = config.num_train_timesteps / original;
+    Ok((0..steps)
+        .map(|i| ((original - i * original / steps) * stride - 1) as f64)
+        .collect())
 }
 
 /// `√((1 − ᾱ) / ᾱ)` of each timestep of the training, in diffusers' f32.
@@ -20,56 +190,14 @@ fn training_sigmas(config: &ScheduleConfig) -> Vec<f32> {
         .collect()
 }
 
-/// The greatest and the least sigma of the training.
-pub(super) fn sigma_range(config: &ScheduleConfig) -> [f64; 2] {
-    let sigmas = training_sigmas(config);
-    [sigmas[sigmas.len() - 1], sigmas[0]].map(f64::from)
-}
-
-impl Sigmas {
-    /// The sigmas at some timesteps, on a line between those of the training.
-    pub(super) fn at(config: &ScheduleConfig, timesteps: Vec<f64>) -> Self {
-        let known = training_sigmas(config);
-        let last = known.len() - 1;
-        let sigma = |t: &f64| {
-            // The timesteps come as f32 to where the sigmas are read off.
-            let t = f64::from(*t as f32).clamp(0.0, last as f64);
-            let low = t.floor() as usize;
-            let [a, b] = [known[low], known[(low + 1).min(last)]].map(f64::from);
-            (a + (b - a) * (t - low as f64)) as f32
-        };
-        let mut sigmas: Vec<f32> = timesteps.iter().map(sigma).collect();
-        sigmas.push(final_sigma(config, &known));
-        Self {
-            timesteps: timesteps.iter().map(|t| *t as f32).collect(),
-            sigmas,
-        }
-    }
-
-    /// Karras' sigmas: their seventh roots are spread evenly. The timesteps follow from them, whole ones if asked.
-    pub(super) fn karras(config: &ScheduleConfig, ends: [f64; 2], steps: usize, whole: bool) -> Self {
-        const RHO: f64 = 7.0;
-        let known = training_sigmas(config);
-        let logs: Vec<f64> = known.iter().map(|sigma| f64::from(sigma.ln())).collect();
-        let [most, least] = ends.map(|sigma| sigma.powf(1.0 / RHO));
-        let mut table = Self {
-            timesteps: Vec::with_capacity(steps),
-            sigmas: Vec::with_capacity(steps + 1),
-        };
-        for i in 0..steps {
-            let share = if steps > 1 { i as f64 / (steps - 1) as f64 } else { 0.0 };
-            let sigma = (most + share * (least - most)).powf(RHO);
-            let t = timestep_of(sigma, &logs);
-            table.timesteps.push(if whole { t.round_ties_even() } else { t } as f32);
-            table.sigmas.push(sigma as f32);
-        }
-        table.sigmas.push(final_sigma(config, &known));
-        table
-    }
-}
-
-fn final_sigma(config: &ScheduleConfig, known: &[f32]) -> f32 {
-    if config.final_sigma_min { known[0] } else { 0.0 }
+/// The sigma at a timestep, on a line between those of the training.
+fn sigma_at(known: &[f32], t: f64) -> f64 {
+    let last = known.len() - 1;
+    // The timesteps come as f32 to where the sigmas are read off.
+    let t = f64::from(t as f32).clamp(0.0, last as f64);
+    let low = t.floor() as usize;
+    let [a, b] = [known[low], known[(low + 1).min(last)]].map(f64::from);
+    a + (b - a) * (t - low as f64)
 }
 
 /// The timestep whose sigma has this logarithm, on a line between two of the training.

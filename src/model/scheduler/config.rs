@@ -37,6 +37,8 @@ pub enum PredictionType {
     Epsilon,
     /// The velocity `√ᾱ · ε − √(1 − ᾱ) · x_0`.
     Velocity,
+    /// The clean sample itself.
+    Sample,
 }
 
 impl PredictionType {
@@ -46,6 +48,7 @@ impl PredictionType {
         match self {
             Self::Epsilon => "epsilon",
             Self::Velocity => "v_prediction",
+            Self::Sample => "sample",
         }
     }
 }
@@ -76,21 +79,27 @@ pub struct ScheduleConfig {
     pub scaled: bool,
     /// What the network predicts.
     pub prediction_type: PredictionType,
-    /// How sampling steps are spread; without it DDIM takes leading, Euler and DPM++ linspace.
+    /// How sampling steps are spread; without it DDIM takes leading, the others linspace.
     pub timestep_spacing: Option<TimestepSpacing>,
     /// Added to the timesteps where the spacing is leading.
     pub steps_offset: usize,
     /// DDIM: the last step ends at no noise at all instead of the noise of timestep 0.
     pub set_alpha_to_one: bool,
-    /// DDIM: the range that predicted clean samples are clipped to, if they are.
-    pub clip_sample: Option<f32>,
-    /// Euler and DPM++: Karras' spacing of the sigmas.
+    /// DDIM, Heun, LCM: whether predicted clean samples are clipped; without it DDIM does, the others do not.
+    pub clip_sample: Option<bool>,
+    /// The range that they are clipped to, from its negative on.
+    pub clip_sample_range: f32,
+    /// All but DDIM, Euler ancestral and LCM: Karras' spacing of the sigmas.
     pub use_karras_sigmas: bool,
-    /// Euler and DPM++: the last step ends at the noise of timestep 0 instead of none at all.
+    /// The same samplers: sigmas spread evenly in their logarithms.
+    pub use_exponential_sigmas: bool,
+    /// LCM: the steps that the model was distilled for, of which sampling takes some.
+    pub original_inference_steps: usize,
+    /// Euler, DPM++ 2M and UniPC: the last step ends at the noise of timestep 0 instead of none at all.
     pub final_sigma_min: bool,
-    /// DPM++: the last steps of a short run are of lower order.
+    /// DPM++ 2M and UniPC: the last steps of a short run are of lower order.
     pub lower_order_final: bool,
-    /// DPM++: the last step is of first order.
+    /// DPM++ 2M: the last step is of first order.
     pub euler_at_final: bool,
     /// What stands in the way of sampling, though not of training.
     pub no_sampling: Option<Refusal>,
@@ -108,8 +117,11 @@ impl Default for ScheduleConfig {
             timestep_spacing: None,
             steps_offset: 0,
             set_alpha_to_one: true,
-            clip_sample: Some(1.0),
+            clip_sample: None,
+            clip_sample_range: 1.0,
             use_karras_sigmas: false,
+            use_exponential_sigmas: false,
+            original_inference_steps: 50,
             final_sigma_min: false,
             lower_order_final: true,
             euler_at_final: false,
@@ -132,6 +144,8 @@ struct Raw {
     clip_sample: Option<bool>,
     clip_sample_range: Option<f32>,
     use_karras_sigmas: Option<bool>,
+    use_exponential_sigmas: Option<bool>,
+    original_inference_steps: Option<usize>,
     final_sigmas_type: Option<String>,
     lower_order_final: Option<bool>,
     euler_at_final: Option<bool>,
@@ -142,7 +156,7 @@ const OF_TRAINING: [(&str, &str); 2] = [("trained_betas", "null"), ("rescale_bet
 /// The same for keys that matter to samplers only; a model can be trained whatever they say.
 const OF_SAMPLING: [(&str, &str); 13] = [
     ("thresholding", "false"),
-    ("use_exponential_sigmas", "false"),
+    ("timestep_scaling", "10.0"),
     ("use_beta_sigmas", "false"),
     ("use_lu_lambdas", "false"),
     ("use_flow_sigmas", "false"),
@@ -153,7 +167,7 @@ const OF_SAMPLING: [(&str, &str); 13] = [
     ("timestep_type", "discrete"),
     ("algorithm_type", "dpmsolver++"),
     ("solver_order", "2"),
-    ("solver_type", "midpoint"),
+    ("solver_type", "midpoint|bh2"),
 ];
 
 impl ScheduleConfig {
@@ -206,7 +220,8 @@ fn refusal(keys: &BTreeMap<String, Value>, fixed: &(&'static str, &'static str),
         Some(other) => other.to_string(),
     };
     let found = found.chars().take(100).collect::<String>();
-    (found != expected).then(|| Refusal {
+    // Where the classes differ in a key's value, each takes the other's for its own.
+    (!expected.split('|').any(|known| known == found)).then(|| Refusal {
         path: path.to_owned(),
         key,
         found,
@@ -254,7 +269,14 @@ impl Raw {
         let prediction_type = match self.prediction_type.as_deref() {
             None | Some("epsilon") => PredictionType::Epsilon,
             Some("v_prediction") => PredictionType::Velocity,
-            Some(other) => return refuse("prediction_type", other.to_owned(), "`epsilon` or `v_prediction`"),
+            Some("sample") => PredictionType::Sample,
+            Some(other) => {
+                return refuse(
+                    "prediction_type",
+                    other.to_owned(),
+                    "`epsilon`, `v_prediction` or `sample`",
+                );
+            }
         };
         let timestep_spacing = match self.timestep_spacing.as_deref() {
             None => None,
@@ -274,6 +296,12 @@ impl Raw {
             Some("sigma_min") => true,
             Some(other) => return refuse("final_sigmas_type", other.to_owned(), "`zero` or `sigma_min`"),
         };
+        let original_inference_steps = self
+            .original_inference_steps
+            .unwrap_or(default.original_inference_steps);
+        if original_inference_steps == 0 {
+            return refuse("original_inference_steps", "0".to_owned(), "at least 1");
+        }
         let range = self.clip_sample_range.unwrap_or(1.0);
         if !(range.is_finite() && range > 0.0) {
             return refuse("clip_sample_range", range.to_string(), "a positive number");
@@ -287,8 +315,11 @@ impl Raw {
             timestep_spacing,
             steps_offset,
             set_alpha_to_one: self.set_alpha_to_one.unwrap_or(default.set_alpha_to_one),
-            clip_sample: self.clip_sample.unwrap_or(true).then_some(range),
+            clip_sample: self.clip_sample,
+            clip_sample_range: range,
             use_karras_sigmas: self.use_karras_sigmas.unwrap_or(default.use_karras_sigmas),
+            use_exponential_sigmas: self.use_exponential_sigmas.unwrap_or(default.use_exponential_sigmas),
+            original_inference_steps,
             final_sigma_min,
             lower_order_final: self.lower_order_final.unwrap_or(default.lower_order_final),
             euler_at_final: self.euler_at_final.unwrap_or(default.euler_at_final),

@@ -48,7 +48,7 @@ fn missing_keys_mean_what_diffusers_takes_them_for() {
     assert_eq!(sd15.prediction_type, PredictionType::Epsilon);
     assert_eq!(
         (sd15.clip_sample, sd15.set_alpha_to_one, sd15.steps_offset),
-        (None, false, 1)
+        (Some(false), false, 1)
     );
     assert_eq!(sd15.timestep_spacing, None);
     // Null is as good as missing.
@@ -66,7 +66,11 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
             "beta_schedule",
             "squaredcos_cap_v2",
         ),
-        (r#"{"prediction_type": "sample"}"#, "prediction_type", "sample"),
+        (
+            r#"{"prediction_type": "flow_prediction"}"#,
+            "prediction_type",
+            "flow_prediction",
+        ),
         (r#"{"timestep_spacing": "karras"}"#, "timestep_spacing", "karras"),
         (r#"{"trained_betas": [0.1]}"#, "trained_betas", "[0.1]"),
         (r#"{"rescale_betas_zero_snr": true}"#, "rescale_betas_zero_snr", "true"),

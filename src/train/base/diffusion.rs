@@ -5,13 +5,12 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 
 use super::{BaseRun, plan, unsupported};
-use crate::generate::{Settings, draw};
+use crate::generate::{Drawing, Job, Settings};
 use crate::lora::frozen;
 use crate::model::config::{UNetConfig, read};
 use crate::model::layers::{Module, ParamMut};
 use crate::model::params::{collect, for_each, to_vec};
 use crate::model::pipeline::Pipeline;
-use crate::model::samplers::SamplerKind;
 use crate::model::text::TextEncoder;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
@@ -111,21 +110,11 @@ impl Objective for Diffusion<'_> {
         let side = self.run.pictures.size;
         let settings = Settings {
             size: [side, side],
-            steps: 20,
             cfg: 4.0,
-            sampler: SamplerKind::Ddim,
-            seed: self.run.config.seed,
-            negative_prompt: None,
-            clip_skip: None,
+            ..Settings::default()
         };
-        let pictures = draw(
-            &pipeline,
-            &pipeline.unet,
-            &prompts,
-            &settings,
-            self.run.device,
-            &mut |_| {},
-        )?;
+        let pictures = Drawing::new(&pipeline, &pipeline.unet, &settings, self.run.device)
+            .draw(&Job::each(&prompts, self.run.config.seed), &mut |_| Ok(()))?;
         let tiles = pictures
             .iter()
             .map(|p| Tile::from_planes(side as u32, side as u32, &p.planes).map(Some))

@@ -1,0 +1,101 @@
+//! Pictures that a drawing starts from: image to image, and inpainting.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{GenerateError, tiles};
+use crate::model::vae::Vae;
+
+/// A picture to start from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Width and height in pixels: those of the drawing.
+    pub size: [usize; 2],
+    /// `[3, height, width]` in [-1, 1].
+    pub planes: Vec<f32>,
+    /// Rows of `width`: true where something new is drawn. Without it, everywhere.
+    pub mask: Option<Vec<bool>>,
+    /// The part of the steps that is taken, above 0 and up to 1. With 1 nothing is left of the picture but what the
+    /// mask keeps.
+    pub strength: f64,
+}
+
+impl Start {
+    /// Whether it can be drawn from.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self, size: [usize; 2]) -> Result<(), GenerateError> {
+        if !(self.strength > 0.0 && self.strength <= 1.0) {
+            return Err(GenerateError::Strength { found: self.strength });
+        }
+        let area = size[0] * size[1];
+        if self.size != size || self.planes.len() != 3 * area {
+            return Err(GenerateError::StartSize {
+                what: "picture",
+                found: self.size,
+                expected: size,
+            });
+        }
+        if self.mask.as_ref().is_some_and(|mask| mask.len() != area) {
+            return Err(GenerateError::StartSize {
+                what: "mask",
+                found: self.size,
+                expected: size,
+            });
+        }
+        Ok(())
+    }
+
+    /// How many of a run's steps are left out.
+    ///
+    /// # Errors
+    /// If none would be left.
+    pub fn skipped(&self, steps: usize) -> Result<usize, GenerateError> {
+        match (steps as f64 * self.strength) as usize {
+            0 => Err(GenerateError::NoStep {
+                strength: self.strength,
+                steps,
+            }),
+            taken => Ok(steps.saturating_sub(taken)),
+        }
+    }
+
+    /// The picture, `[1, 3, H, W]`; `blank` makes what is drawn anew grey, as inpainting networks have it.
+    #[must_use]
+    pub fn picture(&self, blank: bool, device: &Device) -> Tensor<4> {
+        let [width, height] = self.size;
+        let mut planes = self.planes.clone();
+        if let (true, Some(mask)) = (blank, &self.mask) {
+            for (i, value) in planes.iter_mut().enumerate() {
+                if mask[i % mask.len()] {
+                    *value = 0.0;
+                }
+            }
+        }
+        Tensor::from_data(TensorData::new(planes, [1, 3, height, width]), device)
+    }
+
+    /// The mask at the latents' size, `[1, 1, H/f, W/f]`: the value of each field's first pixel.
+    #[must_use]
+    pub fn latent_mask(&self, factor: usize, device: &Device) -> Option<Tensor<4>> {
+        let mask = self.mask.as_ref()?;
+        let [width, height] = self.size;
+        let values: Vec<f32> = (0..height / factor)
+            .flat_map(|y| (0..width / factor).map(move |x| y * factor * width + x * factor))
+            .map(|i| if mask[i] { 1.0 } else { 0.0 })
+            .collect();
+        let shape = [1, 1, height / factor, width / factor];
+        Some(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+}
+
+/// A picture's latents as the U-Net has them, drawn from the distribution that the VAE gives, with the `noise` for it.
+///
+/// # Shapes
+/// - picture: `[1, 3, H, W]`
+/// - noise: `[n, latent, H/f, W/f]`, and the same comes out
+#[must_use]
+pub fn latents(vae: &Vae, picture: Tensor<4>, noise: Tensor<4>, tile: Option<usize>) -> Tensor<4> {
+    let (mean, log_variance) = tiles::encode(vae, picture, tile);
+    (mean + log_variance.mul_scalar(0.5).exp() * noise).mul_scalar(vae.scaling_factor())
+}
