@@ -1,11 +1,13 @@
 //! `assent duplicates`: groups of registered pictures that show the same thing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::json;
 
 use super::images::name;
+use super::sheet::Contacts;
 use super::{Context, Exit, Style};
 use crate::digest::Sha256Digest;
 use crate::fingerprint::{DOUBTFUL, SAME};
@@ -17,6 +19,9 @@ pub struct Args {
     /// How many bits may differ
     #[arg(long, value_name = "N", default_value_t = SAME, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOUBTFUL)))]
     pub distance: u32,
+    /// Draw the groups, one a row: a PNG
+    #[arg(long, value_name = "FILE")]
+    pub sheet: Option<PathBuf>,
 }
 
 /// Lists the groups.
@@ -29,7 +34,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     }
     let groups = groups(pairs.keys().copied());
     let names: HashMap<_, _> = images.iter().map(|image| (image.sha256, image)).collect();
+    let mut contacts = args.sheet.as_ref().map(|_| Contacts::new([]));
     for group in &groups {
+        if let Some(contacts) = &mut contacts {
+            let label = format!("{} pictures", group.len());
+            contacts.row(label, group.iter().map(|sha256| names.get(sha256).copied()));
+        }
         let inside: Vec<_> = pairs.iter().filter(|((a, _), _)| group.contains(a)).collect();
         if context.json {
             let distance = |((a, b), distance): &(&(Sha256Digest, Sha256Digest), &u32)| json!({"a": a, "b": b, "distance": distance});
@@ -60,6 +70,9 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         }
     }
     context.message(format_args!("{} groups among {} pictures", groups.len(), images.len()));
+    if let (Some(contacts), Some(path)) = (contacts, &args.sheet) {
+        contacts.write(context, path, "groups of pictures that show the same")?;
+    }
     Ok(Exit::Done)
 }
 

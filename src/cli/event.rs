@@ -84,7 +84,7 @@ pub struct Grant {
 /// Options of `assent revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Revoke {
-    /// The number or the hash of an opt-out or a grant, as `assent ledger` lists them
+    /// The number or the hash of an opt-out, a grant or a review, as `assent ledger` lists them
     #[arg(value_name = "EVENT")]
     event: String,
     /// The document that shows it; the registry keeps it
@@ -151,7 +151,7 @@ pub fn grant(context: &Context, args: Grant) -> Result<Exit> {
     report(context, &stored, None)
 }
 
-/// Ends an opt-out or a grant.
+/// Ends an opt-out, a grant or a review.
 pub fn revoke(context: &Context, args: Revoke) -> Result<Exit> {
     let key = args.key.read(context)?;
     let mut registry = context.open_registry()?;
@@ -191,6 +191,7 @@ pub(super) fn event_json(stored: &StoredEvent) -> Value {
         "valid_from": event.valid_from,
         "issued": event.issued,
         "imported": event.imported,
+        "matters": event.matters,
         "signer": event.signer,
         "previous": stored.previous,
     })
@@ -211,6 +212,8 @@ pub(super) fn event_line(event: &Event) -> String {
                 event.licensee.as_deref().unwrap_or("nobody")
             )
         }
+        (EventKind::Accept, Some(about)) => format!("{about} is accepted in review"),
+        (EventKind::Reject, Some(about)) => format!("{about} is rejected in review"),
         (_, Some(about)) => about,
         (_, None) => format!(
             "event {} is revoked",
@@ -255,7 +258,8 @@ fn identified(text: &str) -> Result<String, String> {
     identifier(text).map_err(|error| error.to_string())
 }
 
-fn report(context: &Context, stored: &StoredEvent, reach: Option<&Reach>) -> Result<Exit> {
+/// Prints an event that was recorded, and what it reaches.
+pub(super) fn report(context: &Context, stored: &StoredEvent, reach: Option<&Reach>) -> Result<Exit> {
     if context.json {
         let mut value = event_json(stored);
         if let (Some(reach), Some(fields)) = (reach, value.as_object_mut()) {

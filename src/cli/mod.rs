@@ -28,6 +28,8 @@ mod opt_out_list;
 mod pledge;
 mod policy;
 mod policy_count;
+mod review;
+mod sheet;
 mod snapshot;
 mod subject;
 mod table;
@@ -135,6 +137,8 @@ pub enum Command {
     OptOut(event::OptOut),
     /// List, show, check and test policies
     Policy(policy::Args),
+    /// List the pictures that a person should look at, and record what they say
+    Review(review::Args),
     /// End an opt-out or a grant
     Revoke(event::Revoke),
     /// Freeze, show, verify, compare and prove training sets
@@ -188,6 +192,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Ledger(args) => ledger::run(context, args),
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Policy(args) => policy::run(context, args),
+        Command::Review(args) => review::run(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
         Command::Generate(args) => generate::run(context, args),

@@ -160,10 +160,10 @@ pub fn state(evidence: &Evidence, purpose: Purpose, at: Timestamp) -> State {
 }
 
 /// What evidence is read for.
-struct View<'a> {
-    purpose: Purpose,
-    policy: Option<&'a Policy>,
-    clock: Clock,
+pub(super) struct View<'a> {
+    pub purpose: Purpose,
+    pub policy: Option<&'a Policy>,
+    pub clock: Clock,
 }
 
 fn overall(word: Word, said: &Said, near: Near) -> State {
@@ -280,13 +280,13 @@ fn mentions(list: &[Mention], view: &View<'_>, trace: &mut Vec<TraceLine>) -> bo
 }
 
 /// What the statements come to: the state by "any denied, else constrained, else granted, else unspecified".
-struct Said {
-    state: State,
+pub(super) struct Said {
+    pub state: State,
     /// How the grants are authenticated.
     grants: Vec<Authentication>,
 }
 
-fn statements(list: &[Statement], view: &View<'_>, lifted: bool, trace: &mut Vec<TraceLine>) -> Said {
+pub(super) fn statements(list: &[Statement], view: &View<'_>, lifted: bool, trace: &mut Vec<TraceLine>) -> Said {
     let mut said = Said {
         state: State::Unspecified,
         grants: Vec::new(),
@@ -348,12 +348,9 @@ enum Near {
 fn neighbours(list: &[Neighbour], view: &View<'_>, review: &Review<'_>, trace: &mut Vec<TraceLine>) -> Near {
     let mut nearest = Near::Nothing;
     for neighbour in list {
-        let mut why = Vec::new();
-        let word = ledger::word(&neighbour.ledger, view.purpose, view.policy, view.clock, &mut why);
-        let said = statements(&neighbour.statements, view, word == Word::Granted, &mut why);
-        if word != Word::Denied && said.state != State::Denied {
+        let Some(because) = denial(neighbour, view) else {
             continue;
-        }
+        };
         let apart = review.tells_apart(&neighbour.image, neighbour.distance);
         let (near, state, rule) = match neighbour.doubtful {
             _ if apart => (Near::Nothing, State::Unspecified, "near_duplicate_cleared_by_review"),
@@ -361,21 +358,28 @@ fn neighbours(list: &[Neighbour], view: &View<'_>, review: &Review<'_>, trace: &
             true => (Near::Doubtful, State::Unspecified, "near_duplicate_in_doubt"),
         };
         nearest = nearest.max(near);
-        let because = why.iter().find(|line| line.state == State::Denied);
         trace.push(TraceLine {
-            source: format!("near_duplicate:{}", neighbour.image),
-            raw: format!(
-                "distance {}; {}",
-                neighbour.distance,
-                because.map_or("denied", |line| line.raw.as_str())
-            ),
-            purpose: because.and_then(|line| line.purpose),
+            source: review::matter_of(&neighbour.image),
+            raw: format!("distance {}; {}", neighbour.distance, because.raw),
+            purpose: because.purpose,
             state,
             rule,
             holder: Some(neighbour.image),
         });
     }
     nearest
+}
+
+/// What denies another picture; none when nothing does.
+pub(super) fn denial(neighbour: &Neighbour, view: &View<'_>) -> Option<TraceLine> {
+    let mut why = Vec::new();
+    let word = ledger::word(&neighbour.ledger, view.purpose, view.policy, view.clock, &mut why);
+    let said = statements(&neighbour.statements, view, word == Word::Granted, &mut why);
+    if word != Word::Denied && said.state != State::Denied {
+        return None;
+    }
+    let because = why.into_iter().find(|line| line.state == State::Denied);
+    Some(because.unwrap_or_else(|| fact("unknown", "denied".into(), State::Denied, "denied")))
 }
 
 /// What the licences come to.

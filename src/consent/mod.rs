@@ -6,6 +6,7 @@
 pub mod cases;
 mod decide;
 mod decision;
+mod doubt;
 mod event;
 mod evidence;
 mod identifier;
@@ -20,6 +21,7 @@ mod types;
 
 pub use decide::{decide, decide_for, state};
 pub use decision::{ConsentRecord, Decision, ReasonCode, RecordedEvidence, TraceLine};
+pub use doubt::{Doubt, DoubtKind, Likeness, doubts};
 pub use event::{Event, EventKind, Target};
 pub use evidence::{Evidence, LedgerEntry, LicenseFact, Mention, Neighbour, Statement};
 pub use identifier::{IdentifierError, bare_address, identifier, own_addresses};

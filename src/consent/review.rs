@@ -14,13 +14,17 @@ use super::ledger::{self, Clock};
 use super::types::{Purpose, State};
 use crate::digest::Sha256Digest;
 
-/// How an event of a review names a near-duplicate.
-const NEAR: &str = "near_duplicate:";
+/// How an event of a review, and a line of a trace, names a picture that another looks like.
+pub(super) fn matter_of(other: &Sha256Digest) -> String {
+    format!("near_duplicate:{other}")
+}
 
 /// What the reviews of a picture come to.
 pub(super) struct Review<'a> {
     /// The matters that were looked at and found good.
     cleared: BTreeSet<&'a str>,
+    /// The matters of the rejections that stand; none of one that names no matter: it answers everything.
+    refused: Vec<Option<&'a str>>,
     /// Whether a rejection stands.
     pub rejected: bool,
 }
@@ -31,9 +35,14 @@ impl Review<'_> {
         self.cleared.contains(doubt)
     }
 
+    /// Whether a person said anything of this doubt that still stands.
+    pub fn answers(&self, doubt: &str) -> bool {
+        self.clears(doubt) || self.refused.iter().any(|one| one.is_none_or(|one| one == doubt))
+    }
+
     /// Whether a person said that the two pictures are not the same, which nobody can say of equal pixels.
     pub fn tells_apart(&self, other: &Sha256Digest, distance: u32) -> bool {
-        distance > 0 && self.cleared.contains(format!("{NEAR}{other}").as_str())
+        distance > 0 && self.cleared.contains(matter_of(other).as_str())
     }
 }
 
@@ -70,6 +79,7 @@ pub(super) fn read<'a>(
     };
     let mut review = Review {
         cleared: BTreeSet::new(),
+        refused: Vec::new(),
         rejected: false,
     };
     for entry in entries {
@@ -88,6 +98,10 @@ pub(super) fn read<'a>(
             EventKind::Reject if answered(entry) => (State::Unspecified, "rejection_answered_by_later_review"),
             EventKind::Reject => {
                 review.rejected = true;
+                match entry.event.matters.as_slice() {
+                    [] => review.refused.push(None),
+                    matters => review.refused.extend(matters.iter().map(|one| Some(one.as_str()))),
+                }
                 (State::Denied, "rejected_in_review")
             }
             EventKind::OptOut | EventKind::Grant | EventKind::Revoke => continue,

@@ -49,7 +49,7 @@ pub enum RegistryError {
         found: String,
     },
     /// The event cannot be ended by a revocation, or has been already.
-    #[error("event {seq} is {found}, expected an opt-out or a grant that still stands")]
+    #[error("event {seq} is {found}, expected an opt-out, a grant or a review that still stands")]
     NotRevocable {
         /// The event.
         seq: i64,

@@ -26,6 +26,7 @@ mod mentions;
 mod near;
 mod reach;
 mod reading;
+mod review;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_classes.sql"),
     include_str!("migrations/0008_notices.sql"),
     include_str!("migrations/0009_credits.sql"),
+    include_str!("migrations/0010_review.sql"),
 ];
 
 /// An open registry.

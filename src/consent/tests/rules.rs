@@ -375,3 +375,92 @@ fn a_table_of_cases_that_is_wrong_says_where() {
         assert!(error.starts_with(message), "{error}");
     }
 }
+
+#[test]
+fn a_doubt_is_open_until_a_review_answers_it() {
+    let like = |name: &str, distance: u32, ledger: Vec<LedgerEntry>| Neighbour {
+        image: image(name),
+        distance,
+        doubtful: distance > 14,
+        statements: Vec::new(),
+        ledger,
+    };
+    let review = |seq: i64, kind: EventKind, matters: &[String]| {
+        let mut entry = event(seq, kind, Target::Image(image("a")));
+        entry.event.matters = matters.to_vec();
+        entry
+    };
+    let open = |ledger: Vec<LedgerEntry>| {
+        let evidence = Evidence {
+            needs_review: vec!["the XMP packet is cut short".into()],
+            neighbours: vec![
+                like("far", 20, vec![opt_out(1)]),
+                like("near", 9, vec![opt_out(1)]),
+                // Equal pixels, and one that nobody refuses any more: no questions.
+                like("equal", 0, vec![opt_out(1)]),
+                like("answered", 9, vec![opt_out(1), grant(2)]),
+            ],
+            ..of(vec![], ledger, Some("CC0-1.0"))
+        };
+        let doubts = doubts(&evidence, time(100));
+        doubts.into_iter().map(|doubt| doubt.matter).collect::<Vec<_>>()
+    };
+    let (near, far) = (
+        format!("near_duplicate:{}", image("near")),
+        format!("near_duplicate:{}", image("far")),
+    );
+    let unclear = "the XMP packet is cut short".to_string();
+    let all = [near.clone(), far.clone(), unclear.clone()];
+    assert_eq!(open(vec![]), all);
+    assert_eq!(
+        open(vec![review(3, EventKind::Accept, std::slice::from_ref(&near))]),
+        [far.clone(), unclear.clone()]
+    );
+    assert_eq!(open(vec![review(3, EventKind::Accept, &all)]), [] as [String; 0]);
+    assert_eq!(open(vec![review(3, EventKind::Reject, &all)]), [] as [String; 0]);
+    assert_eq!(open(vec![review(3, EventKind::Reject, &[])]), [] as [String; 0]);
+    assert_eq!(
+        open(vec![review(3, EventKind::Reject, std::slice::from_ref(&far))]),
+        [near.clone(), unclear.clone()]
+    );
+    let mut ended = review(3, EventKind::Accept, &all);
+    ended.revoked_at = Some(time(4));
+    assert_eq!(open(vec![ended]), all);
+    let mut foreign = review(3, EventKind::Accept, &all);
+    foreign.event.imported = true;
+    assert_eq!(
+        open(vec![foreign]),
+        all,
+        "an unsigned review from elsewhere answers nothing"
+    );
+    // Whoever refused the picture itself left nothing to ask of its likeness.
+    assert_eq!(open(vec![opt_out(3)]), [unclear]);
+}
+
+#[test]
+fn a_doubt_for_one_purpose_is_open_and_says_who_refused() {
+    let mut refusal = opt_out(1);
+    refusal.event.purposes = vec![Purpose::DataMining];
+    refusal.event.note = Some("by letter".into());
+    let neighbour = Neighbour {
+        image: image("b"),
+        distance: 3,
+        doubtful: false,
+        statements: Vec::new(),
+        ledger: vec![refusal],
+    };
+    let evidence = Evidence {
+        neighbours: vec![neighbour],
+        ..of(vec![], vec![], None)
+    };
+    let found = doubts(&evidence, time(100));
+    let [doubt] = found.as_slice() else {
+        panic!("expected one doubt, got {found:?}")
+    };
+    assert_eq!(doubt.kind(), DoubtKind::NearDuplicate);
+    assert_eq!(doubt.text, "opt_out by artist `mira`: by letter");
+    assert_eq!(
+        doubt.other.map(|other| (other.distance, other.doubtful)),
+        Some((3, false))
+    );
+}
