@@ -109,7 +109,7 @@ fn queue(context: &Context, sheet: Option<PathBuf>) -> Result<Exit> {
         ));
     }
     let of = registry.image_count()?;
-    context.message(format_args!("{pictures} of {of} pictures wait for a person"));
+    context.message(format_args!("{pictures} of {of} pictures to look at"));
     if let (Some(contacts), Some(path)) = (contacts, &sheet) {
         contacts.write(context, path, "doubts")?;
     }

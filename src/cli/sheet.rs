@@ -98,3 +98,19 @@ pub(super) fn near_here(path: &Path) -> PathBuf {
     let inside = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
     inside.unwrap_or_else(|| path.to_path_buf())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_find_no_place_are_counted() {
+        let mut contacts = Contacts::new(["a", "b"]);
+        for number in 0..ROWS + 3 {
+            assert_eq!(contacts.is_full(), number >= ROWS);
+            contacts.row(number.to_string(), vec![None; ACROSS + 2]);
+        }
+        assert_eq!((contacts.rows.len(), contacts.hidden, contacts.unread), (ROWS, 3, 0));
+        assert!(contacts.rows.iter().all(|row| row.tiles.len() == ACROSS));
+    }
+}
