@@ -23,6 +23,8 @@ use crate::keys::SecretKey;
 
 /// The longest value of an entry, in bytes.
 const LONGEST: usize = 4096;
+/// So many images an entry, and looking up the entries is quicker than reading the digests of all images.
+const LOOK_UP: i64 = 4;
 
 /// What an entry of a list names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -287,8 +289,6 @@ pub(super) fn changed(connection: &Connection) -> Result<Option<Sha256Digest>> {
 }
 
 /// Which lists name which images, by the rows of the images. Perceptual entries are not looked at.
-///
-/// Set-wise: the entries of a kind are probed once for each distinct digest, artist and step of an address.
 pub(super) fn covering(connection: &Connection) -> Result<HashMap<i64, BTreeSet<Sha256Digest>>> {
     let mut covering: HashMap<i64, BTreeSet<Sha256Digest>> = HashMap::new();
     let any: Option<i64> = connection
@@ -297,20 +297,97 @@ pub(super) fn covering(connection: &Connection) -> Result<HashMap<i64, BTreeSet<
     if any.is_none() {
         return Ok(covering);
     }
-    for sql in [
-        "SELECT id, list FROM images CROSS JOIN list_entries ON kind = 'sha256' AND value = lower(hex(sha256))",
-        "SELECT id, list FROM images CROSS JOIN list_entries ON kind = 'sha256' AND value = lower(hex(pixels))",
+    let mut add = |image, list| {
+        covering.entry(image).or_default().insert(list);
+    };
+    covered_digests(connection, &mut add)?;
+    covered_artists(connection, &mut add)?;
+    covered_addresses(connection, &mut add)?;
+    Ok(covering)
+}
+
+/// The images whose artists are in a list: only the names are compared, each once.
+fn covered_artists(connection: &Connection, add: &mut impl FnMut(i64, Sha256Digest)) -> Result<()> {
+    let mut query = connection.prepare_cached(
         "SELECT image_id, list FROM
             (SELECT DISTINCT artist_id, list FROM artist_names
              CROSS JOIN list_entries ON list_entries.kind = 'artist' AND value = folded) AS listed
          CROSS JOIN location_artists ON location_artists.artist_id = listed.artist_id",
+    )?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        add(row.get(0)?, row.get(1)?);
+    }
+    Ok(())
+}
+
+/// The images whose file or pixels are in a list. Both sides are sorted: where a list is long, they are read side by
+/// side, each once; the entries of a short one are looked up.
+fn covered_digests(connection: &Connection, add: &mut impl FnMut(i64, Sha256Digest)) -> Result<()> {
+    let listed = "SELECT count(*) FROM list_entries WHERE kind = 'sha256'";
+    let listed: i64 = connection.query_row(listed, [], |row| row.get(0))?;
+    let images: i64 = connection.query_row("SELECT ifnull(max(id), 0) FROM images", [], |row| row.get(0))?;
+    for (looked_up, sorted) in [
+        (
+            "SELECT id, list FROM list_entries CROSS JOIN images ON sha256 = unhex(value) WHERE kind = 'sha256'",
+            "SELECT sha256, id FROM images ORDER BY sha256",
+        ),
+        (
+            "SELECT id, list FROM list_entries CROSS JOIN images ON pixels = unhex(value) WHERE kind = 'sha256'",
+            "SELECT pixels, id FROM images ORDER BY pixels",
+        ),
     ] {
-        let mut query = connection.prepare_cached(sql)?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            covering.entry(row.get(0)?).or_default().insert(row.get(1)?);
+        if listed < images / LOOK_UP {
+            let mut query = connection.prepare_cached(looked_up)?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                add(row.get(0)?, row.get(1)?);
+            }
+        } else if listed > 0 {
+            side_by_side(connection, sorted, add)?;
         }
     }
+    Ok(())
+}
+
+/// Reads the digests of the lists beside those of the images, which `sorted` selects with their rows.
+fn side_by_side(connection: &Connection, sorted: &str, add: &mut impl FnMut(i64, Sha256Digest)) -> Result<()> {
+    let mut entries =
+        connection.prepare("SELECT value, list FROM list_entries WHERE kind = 'sha256' ORDER BY value")?;
+    let mut images = connection.prepare(sorted)?;
+    let (mut entries, mut images) = (entries.query([])?, images.query([])?);
+    // Images can have the same pixels, and several lists the same digest.
+    let (mut value, mut lists) = ([0; 32], Vec::new());
+    let mut entry = entries.next()?;
+    while let Some(image) = images.next()? {
+        let digest = image.get_ref(0)?.as_blob()?;
+        while let Some(row) = entry {
+            let mut next = [0; 32];
+            hex::decode_to_slice(row.get_ref(0)?.as_str()?, &mut next).map_err(|_| RegistryError::Damaged {
+                expected: "the digest of an entry as 64 hexadecimal characters",
+                found: row.get_ref(0).map_or(String::new(), |found| format!("{found:?}")),
+            })?;
+            if digest < next.as_slice() {
+                break;
+            }
+            if value != next {
+                lists.clear();
+            }
+            value = next;
+            lists.push(row.get(1)?);
+            entry = entries.next()?;
+        }
+        if digest == value.as_slice() {
+            for list in &lists {
+                add(image.get(1)?, *list);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The images whose addresses lie beneath those of a list.
+fn covered_addresses(connection: &Connection, add: &mut impl FnMut(i64, Sha256Digest)) -> Result<()> {
     // Eight bytes an entry: what is not among these hashes is in no list, and nearly no address is.
     let random = RandomState::new();
     let mut listed: HashSet<u64> = HashSet::new();
@@ -320,7 +397,7 @@ pub(super) fn covering(connection: &Connection) -> Result<HashMap<i64, BTreeSet<
         listed.insert(random.hash_one(row.get_ref(0)?.as_str()?));
     }
     if listed.is_empty() {
-        return Ok(covering);
+        return Ok(());
     }
     let mut query = connection.prepare("SELECT address, image_id FROM image_addresses")?;
     let mut rows = query.query([])?;
@@ -328,11 +405,11 @@ pub(super) fn covering(connection: &Connection) -> Result<HashMap<i64, BTreeSet<
         let address = address_key(row.get_ref(0)?.as_str()?);
         for step in steps(&address).filter(|step| listed.contains(&random.hash_one(step))) {
             for list in with(connection, EntryKind::Source, step)? {
-                covering.entry(row.get(1)?).or_default().insert(list);
+                add(row.get(1)?, list);
             }
         }
     }
-    Ok(covering)
+    Ok(())
 }
 
 /// The lists that name one image.
