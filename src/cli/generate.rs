@@ -55,7 +55,8 @@ pub struct Args {
     /// Pictures a prompt
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub num_images: u64,
-    /// Pictures that are drawn together: faster, and takes more memory; the pictures are the same
+    /// Pictures that are drawn together: faster, and takes more memory. A seed is the same picture in any batch, up to
+    /// rounding
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub batch_size: u64,
     /// Steps of the sampler

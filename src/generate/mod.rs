@@ -157,7 +157,9 @@ pub enum GenerateError {
         expected: [usize; 2],
     },
     /// A base for inpainting with nothing to paint in.
-    #[error("this base is made for inpainting: expected a picture to start from and a mask")]
+    #[error(
+        "this base is made for inpainting: expected a picture to start from and a mask; hint: give --init-image and --mask"
+    )]
     Inpainting,
     /// A tile whose overlap, a quarter, is not whole.
     #[error("VAE tiles: expected a multiple of 4 latent pixels on a side, found {found}")]
@@ -297,7 +299,7 @@ impl<'a> Drawing<'a> {
                 latents = sampler.noised(0, clean.clone(), noise.clone())?;
             }
             if let Some(mask) = mask {
-                if self.inpaints() {
+                if pipeline.inpaints() {
                     let mask = mask.repeat_dim(0, jobs.len());
                     guide.extra = Some(Tensor::cat(vec![mask, picture(true, "masked")], 1));
                 } else {
@@ -347,11 +349,6 @@ impl<'a> Drawing<'a> {
             .collect())
     }
 
-    /// Whether the network takes a mask and a masked picture besides the latents.
-    fn inpaints(&self) -> bool {
-        self.unet.config().in_channels == 2 * self.pipeline.vae.config().latent_channels + 1
-    }
-
     /// What can be said before anything is computed.
     ///
     /// # Errors
@@ -377,7 +374,7 @@ impl<'a> Drawing<'a> {
         if let Some(start) = self.start {
             start.check(settings.size)?;
         }
-        if self.inpaints() && self.start.is_none_or(|start| start.mask.is_none()) {
+        if self.pipeline.inpaints() && self.start.is_none_or(|start| start.mask.is_none()) {
             return Err(GenerateError::Inpainting);
         }
         Ok(())

@@ -139,14 +139,22 @@ impl Pipeline {
         })
     }
 
+    /// Whether the U-Net takes a mask and the latents of a masked picture besides the latents.
+    #[must_use]
+    pub fn inpaints(&self) -> bool {
+        self.unet.config().in_channels == 2 * self.vae.config().latent_channels + 1
+    }
+
     /// What would fail in the middle of a run.
     fn check(&self) -> Result<(), String> {
         let (unet, latent) = (self.unet.config(), self.vae.config().latent_channels);
-        if unet.in_channels != latent || unet.out_channels != latent {
+        if unet.in_channels != latent && !self.inpaints() || unet.out_channels != latent {
             return Err(format!(
-                "the VAE has {latent} latent channels, the U-Net takes {} and gives {}; a U-Net of 9 is for inpainting, \
-                 which is not supported",
-                unet.in_channels, unet.out_channels
+                "the VAE has {latent} latent channels, the U-Net takes {} and gives {}; expected {latent} and {latent}, \
+                 or, for inpainting, {} and {latent}",
+                unet.in_channels,
+                unet.out_channels,
+                2 * latent + 1
             ));
         }
         let second = self.second.as_ref().map_or(0, |s| s.text.config().hidden_size);

@@ -241,6 +241,13 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let started = (run.clock)();
     let base = Base::open(&c.pretrained_model_name_or_path, None)?;
     let pipeline = Pipeline::load(&base, device)?;
+    if pipeline.inpaints() {
+        return Err(TrainError::Setting(format!(
+            "pretrained_model_name_or_path: expected a base that draws from text, got one for inpainting (its U-Net takes \
+             {} channels); hint: train on the base it was made from",
+            pipeline.unet.config().in_channels
+        )));
+    }
     if !c.resolution.is_multiple_of(pipeline.vae.factor()) {
         let factor = pipeline.vae.factor();
         return Err(TrainError::Setting(format!(
