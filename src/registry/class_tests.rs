@@ -142,6 +142,7 @@ fn entry() -> impl Strategy<Value = ListEntry> {
         (0..IMAGES).prop_map(move |image| entry(EntryKind::Sha256, digest(image).to_string())),
         (0..IMAGES).prop_map(move |image| entry(EntryKind::Sha256, PixelDigest::from_bytes([image; 32]).to_string())),
         select(SOURCES.to_vec()).prop_map(move |source| entry(EntryKind::Source, source.into())),
+        (0..2u8).prop_map(move |hash| entry(EntryKind::Perceptual, digest(hash).to_string())),
     ]
 }
 
@@ -158,6 +159,8 @@ enum Step {
     List(Vec<ListEntry>),
     /// Two pictures look alike, so many bits apart.
     Near(u8, u8, u32),
+    /// A picture looks like what a hash of a list stands for.
+    Listed(u8, u8),
     /// A person looked at a picture in doubt; the other is one it looks like.
     Review(EventKind, u8, u8),
 }
@@ -170,6 +173,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..10u8).prop_map(Step::Collect),
         2 => (0..IMAGES, 0..IMAGES, 10..30u32).prop_map(|(a, b, distance)| Step::Near(a, b, distance)),
         1 => vec(entry(), 1..3).prop_map(Step::List),
+        1 => (0..IMAGES, 0..2u8).prop_map(|(image, hash)| Step::Listed(image, hash)),
         1 => (select(vec![EventKind::Accept, EventKind::Reject]), 0..IMAGES, 0..IMAGES)
             .prop_map(|(kind, image, other)| Step::Review(kind, image, other)),
     ];
@@ -212,6 +216,12 @@ fn registry(steps: &[Step]) -> Registry {
                            WHERE x.sha256 = ?1 AND y.sha256 = ?2 AND x.id < y.id";
                 let pair = rusqlite::params![digest(*a), digest(*b), distance];
                 registry.connection.execute(sql, pair).unwrap();
+            }
+            Step::Listed(image, hash) => {
+                let sql = "INSERT OR IGNORE INTO listed (image_id, value, distance)
+                           SELECT id, ?2, 9 FROM images WHERE sha256 = ?1";
+                let listed = rusqlite::params![digest(*image), digest(*hash).to_string()];
+                registry.connection.execute(sql, listed).unwrap();
             }
             Step::Review(kind, image, other) => {
                 let event = NewEvent {

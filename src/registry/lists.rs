@@ -5,7 +5,8 @@
 //!   case, scheme, `www.` and fragment do not count.
 //! - `sha256`: it is the digest of the file's bytes or of the decoded pixels.
 //! - `artist`: it is a name or an identifier of one of its artists, in the form of [`fold_name`].
-//! - `perceptual`: a PDQ hash; the near-duplicate search compares it ([`Registry::list_entries`]).
+//! - `perceptual`: a PDQ hash at most 31 bits from that of the picture or of its mirror image, compared by
+//!   [`Registry::pair`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -288,7 +289,7 @@ pub(super) fn changed(connection: &Connection) -> Result<Option<Sha256Digest>> {
     Ok(None)
 }
 
-/// Which lists name which images, by the rows of the images. Perceptual entries are not looked at.
+/// Which lists name which images, by the rows of the images; by hashes only those that were compared.
 pub(super) fn covering(connection: &Connection) -> Result<HashMap<i64, BTreeSet<Sha256Digest>>> {
     let mut covering: HashMap<i64, BTreeSet<Sha256Digest>> = HashMap::new();
     let any: Option<i64> = connection
@@ -303,7 +304,21 @@ pub(super) fn covering(connection: &Connection) -> Result<HashMap<i64, BTreeSet<
     covered_digests(connection, &mut add)?;
     covered_artists(connection, &mut add)?;
     covered_addresses(connection, &mut add)?;
+    covered_hashes(connection, &mut add)?;
     Ok(covering)
+}
+
+/// The images that hashes of a list name, as the comparison found them.
+fn covered_hashes(connection: &Connection, add: &mut impl FnMut(i64, Sha256Digest)) -> Result<()> {
+    let mut query = connection.prepare_cached(
+        "SELECT image_id, list FROM listed
+         CROSS JOIN list_entries ON kind = 'perceptual' AND list_entries.value = listed.value",
+    )?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        add(row.get(0)?, row.get(1)?);
+    }
+    Ok(())
 }
 
 /// The images whose artists are in a list: only the names are compared, each once.
@@ -412,7 +427,7 @@ fn covered_addresses(connection: &Connection, add: &mut impl FnMut(i64, Sha256Di
     Ok(())
 }
 
-/// The lists that name one image.
+/// The lists that name one image; by a hash only when it was compared.
 pub(super) fn naming(connection: &Connection, image: &Held) -> Result<BTreeSet<Sha256Digest>> {
     let record = &image.record;
     let mut lists = BTreeSet::new();
@@ -428,6 +443,12 @@ pub(super) fn naming(connection: &Connection, image: &Held) -> Result<BTreeSet<S
         for step in steps(&address_key(source)) {
             lists.extend(with(connection, EntryKind::Source, step)?);
         }
+    }
+    let sql = "SELECT value FROM listed WHERE image_id = ?1";
+    let mut query = connection.prepare_cached(sql)?;
+    let mut rows = query.query([image.id])?;
+    while let Some(row) = rows.next()? {
+        lists.extend(with(connection, EntryKind::Perceptual, row.get_ref(0)?.as_str()?)?);
     }
     Ok(lists)
 }
