@@ -3,7 +3,8 @@
 //! Pure numbers: no files, no SQL. A fingerprint is made of a small plane of luma that is filled strip by strip while
 //! somebody else decodes, so a picture is decoded once.
 //!
-//! A crop of at most a tenth of each side leaves the core of a picture, its inner eight tenths, whole. A fingerprint
+//! A crop of at most a tenth of its width and of its height is looked for: mostly the core of a picture, its inner eight
+//! tenths, lies in both. A fingerprint
 //! holds the hash of its core, upright and mirrored, and the hashes of 97 windows: the places where the core of another
 //! picture lies in this one when neither or one of the two is a crop of the other.
 //!
