@@ -210,6 +210,17 @@ fn differences(row: &Row) -> Vec<String> {
     if !row.signature.is_empty() {
         let found = authentication(&world, row, path, &explained);
         expect("signature", found.to_string(), &row.signature);
+        let shown: BTreeSet<_> = explained["trace"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|line| line["authentication"].as_str())
+            .collect();
+        expect(
+            "shown",
+            shown.into_iter().collect::<Vec<_>>().join("; "),
+            &row.signature,
+        );
     }
     wrong
 }

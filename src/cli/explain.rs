@@ -8,7 +8,7 @@ use serde_json::json;
 use super::images::{States, style};
 use super::subject::{Named, PolicyArgs};
 use super::{Context, Exit, Style, Table, subject};
-use crate::consent::{Decision, Obligation, PolicyLine, Purpose, ReasonCode, decide_for};
+use crate::consent::{Authentication, Decision, Obligation, PolicyLine, Purpose, ReasonCode, decide_for};
 
 /// What is said where no line of the policy decided.
 const DENIAL: &str = "This rule stands above every policy: none can switch it off.";
@@ -119,6 +119,12 @@ fn trace_table(context: &Context, decision: &Decision) -> Table {
             Some(("ledger", seq)) => format!("ledger event {seq}"),
             Some(("license", from)) => format!("licence ({from})"),
             _ => line.source.clone(),
+        };
+        let source = match line.authentication {
+            Some(Authentication::Signed) => format!("{source} (signed)"),
+            Some(Authentication::Trusted) => format!("{source} (signed, trusted)"),
+            Some(Authentication::Invalid) => format!("{source} (signature broken)"),
+            Some(Authentication::None) | None => source,
         };
         let limit = if context.verbose { usize::MAX } else { 70 };
         let mut raw: String = line

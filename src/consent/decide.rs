@@ -183,6 +183,7 @@ fn fact(source: &str, raw: String, state: State, rule: &'static str) -> TraceLin
         state,
         rule,
         holder: None,
+        authentication: None,
     }
 }
 
@@ -274,6 +275,7 @@ fn mentions(list: &[Mention], view: &View<'_>, trace: &mut Vec<TraceLine>) -> bo
             state: State::Unspecified,
             rule,
             holder: because.holder,
+            authentication: because.authentication,
         });
     }
     named
@@ -326,6 +328,7 @@ pub(super) fn statements(list: &[Statement], view: &View<'_>, lifted: bool, trac
             state,
             rule,
             holder: Some(statement.holder),
+            authentication: Some(statement.authentication),
         });
     }
     said
@@ -365,6 +368,7 @@ fn neighbours(list: &[Neighbour], view: &View<'_>, review: &Review<'_>, trace: &
             state,
             rule,
             holder: Some(neighbour.image),
+            authentication: because.and_then(|line| line.authentication),
         });
     }
     nearest

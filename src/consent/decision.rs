@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::types::{Obligation, Purpose, State, words};
+use super::types::{Authentication, Obligation, Purpose, State, words};
 use crate::digest::{CanonicalError, Sha256Digest, canonical_digest};
 
 words! {
@@ -87,6 +87,9 @@ pub struct TraceLine {
     pub rule: &'static str,
     /// Digest of what held it, or the hash of the event.
     pub holder: Option<Sha256Digest>,
+    /// How far its origin is proven; none for facts, which nobody signs by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
 }
 
 /// The outcome for one picture, one purpose and one policy at one time.

@@ -239,5 +239,6 @@ pub(super) fn line(entry: &LedgerEntry, purpose: Purpose, state: State, rule: &'
         state,
         rule,
         holder: Some(entry.hash),
+        authentication: Some(entry.authentication),
     }
 }
