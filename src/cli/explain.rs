@@ -8,10 +8,12 @@ use serde_json::json;
 use super::images::{States, style};
 use super::subject::{Named, PolicyArgs};
 use super::{Context, Exit, Style, Table, subject};
-use crate::consent::{Authentication, Decision, Obligation, PolicyLine, Purpose, ReasonCode, decide_for};
+use crate::consent::{Authentication, Decision, Obligation, PolicyLine, Purpose, ReasonCode, TraceLine, decide_for};
 
 /// What is said where no line of the policy decided.
 const DENIAL: &str = "This rule stands above every policy: none can switch it off.";
+/// … and where a person may say that the two are different pictures.
+const LIKENESS: &str = "If it shows something else, `assent review accept` records who says so, and why.";
 
 /// Options of `assent explain`.
 #[derive(Debug, clap::Args)]
@@ -80,6 +82,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     ))?;
     context.line(format_args!("{}.", sentence(code)))?;
     match &policy_line {
+        None if code == ReasonCode::DeniedNearDuplicate && !equal_pixels(&decision) => context.line(LIKENESS)?,
         None => context.line(DENIAL)?,
         Some(PolicyLine { line: Some(line), text }) => context.line(format_args!("{file}:{line}  {text}"))?,
         Some(PolicyLine { line: None, text }) => {
@@ -109,6 +112,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         .collect();
     context.line(format_args!("\nBefore any policy: {}", each.join(", ")))?;
     Ok(exit)
+}
+
+/// Whether a refused picture has the very pixels, which no review overrules.
+fn equal_pixels(decision: &Decision) -> bool {
+    let equal = |line: &TraceLine| line.rule == "near_duplicate_of_denied" && line.raw.starts_with("distance 0;");
+    decision.trace.iter().any(equal)
 }
 
 fn trace_table(context: &Context, decision: &Decision) -> Table {

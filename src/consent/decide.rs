@@ -368,7 +368,7 @@ fn neighbours(list: &[Neighbour], view: &View<'_>, review: &Review<'_>, trace: &
             state,
             rule,
             holder: Some(neighbour.image),
-            authentication: because.and_then(|line| line.authentication),
+            authentication: because.authentication,
         });
     }
     nearest
