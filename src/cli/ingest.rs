@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Context, Exit, HintExt, Style};
 use crate::ingest::{Options, Report, Status, Summary, ingest, walk};
 use crate::pixels::Limits;
+use crate::registry::Registry;
 use crate::signals::{self, Trust};
 
 /// Register pictures, their signals, licences and fingerprints
@@ -82,6 +83,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         }
     })?;
     bar.finish_and_clear();
+    compare(context, &registry)?;
     match failed {
         Some(error) => return Err(error),
         None => conclude(context, &summary, started.elapsed())?,
@@ -91,6 +93,22 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     } else {
         Exit::Done
     })
+}
+
+/// Compares the new pictures with all others. Whoever is stopped in it loses nothing: the next reader goes on.
+fn compare(context: &Context, registry: &Registry) -> Result<()> {
+    let waiting = registry.unpaired()?;
+    let bar = if context.progress() && waiting > 0 {
+        ProgressBar::new(waiting)
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.set_style(ProgressStyle::with_template(
+        "looking for copies  {bar:40} {pos}/{len}  {eta} left",
+    )?);
+    registry.pair(|done| bar.inc(done))?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
 fn options(args: &Args) -> Result<Options> {

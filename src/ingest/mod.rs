@@ -156,7 +156,8 @@ type Found = Result<Looked, (PathBuf, String)>;
 ///
 /// Three stages run at once: one thread walks and looks at each file and around it, this one asks the registry whether
 /// that is known, and the workers read what is not. At most [`WINDOW`] files are on their way, so memory does not grow
-/// with the number of files, and an unchanged one costs little more than the look at it.
+/// with the number of files, and an unchanged one costs little more than the look at it. New pictures wait to be
+/// compared with the others: see [`Registry::pair`].
 pub fn ingest(
     registry: &mut Registry,
     entries: impl Iterator<Item = Entry> + Send,
@@ -218,9 +219,7 @@ pub fn ingest(
         let _ = (walker.join(), workers.join());
         result
     })?;
-    let summary = writer.summary;
-    registry.pair(|_| {})?;
-    Ok(summary)
+    Ok(writer.summary)
 }
 
 /// Asks what is known, hands the rest to the workers, puts outcomes back in order and writes them in batches.
