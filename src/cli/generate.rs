@@ -12,8 +12,8 @@ use super::device::DeviceArgs;
 use super::error::HintExt;
 use super::{Context, Exit, names};
 use crate::adapter::{self, AdapterFile, Container};
-use crate::digest::{Sha256Digest, write_atomic};
-use crate::generate::label::{Label, UsedAdapter, png};
+use crate::digest::Sha256Digest;
+use crate::generate::label::UsedAdapter;
 use crate::generate::{Drawing, GenerateError, Job, Picture, Seen, Settings, Start};
 use crate::lora;
 use crate::model::base::Base;
@@ -21,10 +21,10 @@ use crate::model::pipeline::Pipeline;
 use crate::model::prompt;
 use crate::model::samplers::{SamplerChoice, Spread};
 use crate::receipt;
-use crate::registry::NewPicture;
 use crate::sheet::{Row, Sheet, Tile};
 use crate::train::facts::base_facts;
 
+mod label;
 mod start;
 
 /// What to draw, with what, and where to.
@@ -348,20 +348,6 @@ impl Studio<'_> {
         let used: Vec<UsedAdapter> = adapters.iter().map(|a| a.used.clone()).collect();
         self.write(output, &Picture::of_rgb(&png), &Job { prompt: &all, seed }, &used, true)
     }
-
-    /// Labels and writes a picture; `counts` says whether it is one of the results.
-    fn write(&self, path: &Path, picture: &Picture, job: &Job<'_>, used: &[UsedAdapter], counts: bool) -> Result<()> {
-        let strength = self.start.map(|start| start.strength);
-        let label = Label::new(job, strength, self.settings, self.base, used.to_vec());
-        let bytes = png(picture, &label)?;
-        write_atomic(path, &bytes)?;
-        record(self.context, path, &bytes, used)?;
-        match (counts, self.context.json) {
-            (true, true) => self.context.json_line(&label),
-            (true, false) => self.context.line(path.display()),
-            (false, _) => Ok(()),
-        }
-    }
 }
 
 /// Shows how far all pictures are, in evaluations of the network.
@@ -369,26 +355,6 @@ fn progress(bar: &ProgressBar, first: usize, batch: usize, pictures: usize, seen
     let scale = seen.of as u64;
     bar.set_length(pictures as u64 * scale);
     bar.set_position(first as u64 * scale + batch as u64 * seen.done as u64);
-}
-
-/// Records the picture where the registry knows the adapter, so that `affected` finds it.
-fn record(context: &Context, path: &Path, bytes: &[u8], used: &[UsedAdapter]) -> Result<()> {
-    if !context.registry.exists() {
-        return Ok(());
-    }
-    let mut registry = context.open_registry()?;
-    for adapter in used {
-        if registry.adapter(&adapter.sha256)?.is_some() {
-            let path = context.absolute(path)?;
-            let picture = NewPicture {
-                sha256: Sha256Digest::of_bytes(bytes),
-                adapter: adapter.sha256,
-                path,
-            };
-            registry.add_picture(&picture, context.now)?;
-        }
-    }
-    Ok(())
 }
 
 /// `FILE` or `FILE:WEIGHT`.
