@@ -39,7 +39,9 @@ pub struct Args {
 /// Trains, records the run and the adapter in the registry, and says how the losses ended.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let (config, digest) = AdapterConfig::read(&args.config)?;
-    let out = args.out.unwrap_or_else(|| Path::new("runs").join(&config.output_name));
+    let out = args
+        .out
+        .unwrap_or_else(|| Path::new("runs").join(&config.run.output_name));
     let mut registry = context.open_registry()?;
     if names_artists(context, &registry, &config)? {
         return Ok(Exit::Findings);
@@ -58,8 +60,9 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
                 "run `assent snapshot verify {name}` to see what changed since it was frozen"
             ))
         };
-        let set = verify(&registry, &config.snapshot)?;
+        let set = verify(&registry, &config.run.snapshot)?;
         let others = config
+            .run
             .validation_snapshot
             .as_deref()
             .map(|name| verify(&registry, name))
@@ -94,18 +97,19 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
 /// Whether the trigger phrase, a sample prompt, or a caption of the snapshot names an artist who opted out. Captions
 /// count unless the snapshot's own policy lets them name such artists.
 fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig) -> Result<bool> {
-    let document = Document::of(registry, &config.snapshot).hint("`assent snapshot list` lists them")?;
+    let document = Document::of(registry, &config.run.snapshot).hint("`assent snapshot list` lists them")?;
     let captions = if Policy::parse(&document.policy.text)?.refuse_names {
         document.members.as_slice()
     } else {
         &[]
     };
     let trigger = config
+        .run
         .trigger_phrase
         .iter()
         .map(|text| ("`trigger_phrase`".to_string(), text.as_str()));
-    let title = [("`output_name`".to_string(), config.output_name.as_str())];
-    let prompts = config.sample_prompts.iter().enumerate();
+    let title = [("`output_name`".to_string(), config.run.output_name.as_str())];
+    let prompts = config.run.sample_prompts.iter().enumerate();
     let prompts = prompts.map(|(at, text)| (format!("sample prompt {}", at + 1), text.as_str()));
     let captions = captions.iter().filter_map(|member| {
         let caption = member.caption.as_deref()?;

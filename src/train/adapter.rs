@@ -148,15 +148,15 @@ impl Objective for Adapter<'_> {
 
     fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
-        let places = batch_at(self.training.len(), c.train_batch_size, micro_batch, c.seed);
+        let places = batch_at(self.training.len(), c.data.train_batch_size, micro_batch, c.run.seed);
         let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
-        let mut draws = Draws::new(c.seed, &format!("adapter/{micro_batch}"));
+        let mut draws = Draws::new(c.run.seed, &format!("adapter/{micro_batch}"));
         let steps = self.pipeline.schedule.len();
         let timesteps: Vec<usize> = indices.iter().map(|_| draws.below(steps)).collect();
         let captions: Vec<&Caption> = indices
             .iter()
             .map(|&i| {
-                let dropped = draws.uniform() < c.caption_dropout_rate;
+                let dropped = draws.uniform() < c.data.caption_dropout_rate;
                 if dropped {
                     &*self.empty
                 } else {
@@ -178,7 +178,7 @@ impl Objective for Adapter<'_> {
             context,
             added,
         };
-        Ok(diffusion_loss(&self.unet, &self.pipeline.schedule, &batch, c.min_snr_gamma)?.0)
+        Ok(diffusion_loss(&self.unet, &self.pipeline.schedule, &batch, c.target.min_snr_gamma)?.0)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
@@ -194,22 +194,22 @@ impl Objective for Adapter<'_> {
 
     fn sample(&mut self, step: u64) -> Result<Option<Vec<u8>>, TrainError> {
         let c = self.run.config;
-        if c.sample_prompts.is_empty() {
+        if c.run.sample_prompts.is_empty() {
             return Ok(None);
         }
-        let prompts: Vec<&str> = c.sample_prompts.iter().map(String::as_str).collect();
+        let prompts: Vec<&str> = c.run.sample_prompts.iter().map(String::as_str).collect();
         let settings = sample_settings(c);
         let unet = frozen(&self.unet);
         let drawn = Drawing::new(&self.pipeline, &unet, &settings, self.run.device)
-            .draw(&Job::each(&prompts, c.seed), &mut |_| Ok(()))?;
-        let side = c.resolution as u32;
+            .draw(&Job::each(&prompts, c.run.seed), &mut |_| Ok(()))?;
+        let side = c.data.resolution as u32;
         let tiles = drawn
             .iter()
             .map(|p| Tile::from_planes(side, side, &p.planes).map(Some))
             .collect::<Result<_, _>>()?;
         let sheet = Sheet {
-            title: format!("{} · step {step}", c.output_name),
-            columns: c.sample_prompts.clone(),
+            title: format!("{} · step {step}", c.run.output_name),
+            columns: c.run.sample_prompts.clone(),
             rows: vec![Row {
                 label: String::new(),
                 tiles,
@@ -224,7 +224,7 @@ impl Objective for Adapter<'_> {
 #[must_use]
 pub fn sample_settings(config: &AdapterConfig) -> Settings {
     Settings {
-        size: [config.resolution; 2],
+        size: [config.data.resolution; 2],
         cfg: 2.5,
         ..Settings::default()
     }
@@ -239,7 +239,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let (c, device) = (run.config, run.device);
     facts::check_use(c, run.snapshot)?;
     let started = (run.clock)();
-    let base = Base::open(&c.pretrained_model_name_or_path, None)?;
+    let base = Base::open(&c.run.pretrained_model_name_or_path, None)?;
     let pipeline = Pipeline::load(&base, device)?;
     if pipeline.inpaints() {
         return Err(TrainError::Setting(format!(
@@ -248,17 +248,18 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             pipeline.unet.config().in_channels
         )));
     }
-    if !c.resolution.is_multiple_of(pipeline.vae.factor()) {
+    if !c.data.resolution.is_multiple_of(pipeline.vae.factor()) {
         let factor = pipeline.vae.factor();
         return Err(TrainError::Setting(format!(
             "resolution: expected a multiple of {factor}, found {}",
-            c.resolution
+            c.data.resolution
         )));
     }
-    let load = |set: &VerifiedSnapshot| Pictures::load(set, c.resolution, c.fit.into(), c.allow_empty_captions);
+    let load =
+        |set: &VerifiedSnapshot| Pictures::load(set, c.data.resolution, c.data.fit.into(), c.data.allow_empty_captions);
     let pictures = load(run.snapshot)?;
-    let cached = cache(&pipeline, &pictures, c.seed, device, stage)?;
-    let (training, held) = split(pictures.len(), c.validation_split, c.seed);
+    let cached = cache(&pipeline, &pictures, c.run.seed, device, stage)?;
+    let (training, held) = split(pictures.len(), c.data.validation_split, c.run.seed);
     let mut sets = Vec::new();
     if !held.is_empty() {
         sets.push(cached.held_out("held_out", &held));
@@ -266,12 +267,18 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     if let Some(others) = run.others {
         let pictures = load(others)?;
         let all: Vec<usize> = (0..pictures.len()).collect();
-        sets.push(cache(&pipeline, &pictures, c.seed, device, stage)?.held_out("others", &all));
+        sets.push(cache(&pipeline, &pictures, c.run.seed, device, stage)?.held_out("others", &all));
     }
 
     let mut unet = base.unet(&device.clone().autodiff())?;
     let (transformers, blocks) = unet.transformers();
-    let paths = lora::attach(&mut unet, Targets::Attention, c.network_dim, c.network_alpha, c.seed);
+    let paths = lora::attach(
+        &mut unet,
+        Targets::Attention,
+        c.network.network_dim,
+        c.network.network_alpha,
+        c.run.seed,
+    );
     let expected = Targets::Attention.expected(transformers, blocks);
     if paths.len() != expected {
         return Err(lora::LoraError::Count {
@@ -308,7 +315,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         modules: lora::extract(&mut frozen(&objective.unet)),
         header: facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?,
     };
-    let mut container = encode(&adapter, Format::Kohya, c.save_precision.into())?;
+    let mut container = encode(&adapter, Format::Kohya, c.run.save_precision.into())?;
     let sealed = seal(&mut container, inputs.claims(finish.step)?)?;
     let path = stage.out.join("adapter.safetensors");
     let written = container.write(&path)?;
@@ -346,17 +353,17 @@ fn plan(c: &AdapterConfig, run: Sha256Digest) -> Plan {
         name: "adapter".to_owned(),
         metrics: METRICS.to_owned(),
         identity: run.to_string(),
-        max_train_steps: c.max_train_steps,
-        learning_rate: c.learning_rate,
-        lr_scheduler: c.lr_scheduler,
-        lr_warmup_steps: c.lr_warmup_steps,
-        gradient_accumulation_steps: c.gradient_accumulation_steps,
-        max_grad_norm: c.max_grad_norm,
-        adam: c.adamw(),
+        max_train_steps: c.optimisation.max_train_steps,
+        learning_rate: c.optimisation.learning_rate,
+        lr_scheduler: c.optimisation.lr_scheduler,
+        lr_warmup_steps: c.optimisation.lr_warmup_steps,
+        gradient_accumulation_steps: c.optimisation.gradient_accumulation_steps,
+        max_grad_norm: c.optimisation.max_grad_norm,
+        adam: c.optimisation.adamw(),
         ema_decay: None,
-        save_every_n_steps: c.save_every_n_steps,
-        validate_every_n_steps: c.validate_every_n_steps,
-        sample_every_n_steps: c.sample_every_n_steps,
+        save_every_n_steps: c.run.save_every_n_steps,
+        validate_every_n_steps: c.run.validate_every_n_steps,
+        sample_every_n_steps: c.run.sample_every_n_steps,
     }
 }
 
@@ -379,7 +386,7 @@ fn curve(config: &AdapterConfig, stage: &Stage<'_>) -> Result<(), TrainError> {
         });
     }
     let chart = Chart {
-        title: format!("{}: loss by step", config.output_name),
+        title: format!("{}: loss by step", config.run.output_name),
         series,
     };
     write_atomic(&stage.out.join("loss.png"), &chart.png()?).map_err(TrainError::io(&stage.out.join("loss.png")))

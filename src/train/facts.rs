@@ -91,7 +91,7 @@ pub fn snapshot_facts(snapshot: &VerifiedSnapshot) -> SnapshotFacts {
 /// # Errors
 /// If the configuration is for commercial use and any member is not.
 pub fn check_use(config: &AdapterConfig, snapshot: &VerifiedSnapshot) -> Result<(), TrainError> {
-    if config.usage != Some(Use::Commercial) {
+    if config.run.usage != Some(Use::Commercial) {
         return Ok(());
     }
     let members = snapshot.members();
@@ -119,41 +119,46 @@ pub fn inputs(
 ) -> Result<RunInputs, TrainError> {
     let c = config;
     let settings = [
-        ("network_dim", c.network_dim.to_string()),
-        ("network_alpha", c.network_alpha.to_string()),
-        ("resolution", c.resolution.to_string()),
-        ("optimizer_type", format!("{:?}", c.optimizer_type)),
-        ("weight_decay", c.weight_decay.to_string()),
-        ("learning_rate", c.learning_rate.to_string()),
+        ("network_dim", c.network.network_dim.to_string()),
+        ("network_alpha", c.network.network_alpha.to_string()),
+        ("resolution", c.data.resolution.to_string()),
+        ("optimizer_type", format!("{:?}", c.optimisation.optimizer_type)),
+        ("weight_decay", c.optimisation.weight_decay.to_string()),
+        ("learning_rate", c.optimisation.learning_rate.to_string()),
         ("lr_scheduler", schedule_name(c)),
-        ("lr_warmup_steps", c.lr_warmup_steps.to_string()),
-        ("max_train_steps", c.max_train_steps.to_string()),
-        ("train_batch_size", c.train_batch_size.to_string()),
-        ("gradient_accumulation_steps", c.gradient_accumulation_steps.to_string()),
-        ("max_grad_norm", c.max_grad_norm.to_string()),
-        ("caption_dropout_rate", c.caption_dropout_rate.to_string()),
+        ("lr_warmup_steps", c.optimisation.lr_warmup_steps.to_string()),
+        ("max_train_steps", c.optimisation.max_train_steps.to_string()),
+        ("train_batch_size", c.data.train_batch_size.to_string()),
+        (
+            "gradient_accumulation_steps",
+            c.optimisation.gradient_accumulation_steps.to_string(),
+        ),
+        ("max_grad_norm", c.optimisation.max_grad_norm.to_string()),
+        ("caption_dropout_rate", c.data.caption_dropout_rate.to_string()),
         (
             "min_snr_gamma",
-            c.min_snr_gamma.map_or_else(|| "none".to_owned(), |g| g.to_string()),
+            c.target
+                .min_snr_gamma
+                .map_or_else(|| "none".to_owned(), |g| g.to_string()),
         ),
-        ("validation_split", c.validation_split.to_string()),
+        ("validation_split", c.data.validation_split.to_string()),
         ("images_trained", trained.to_string()),
         ("images_held_out", held_out.to_string()),
     ];
     Ok(RunInputs {
         program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
-        base: base_facts(&c.pretrained_model_name_or_path)?,
+        base: base_facts(&c.run.pretrained_model_name_or_path)?,
         snapshot: snapshot_facts(snapshot),
         policy: policy_facts(snapshot),
         config: config_digest,
         settings: settings.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-        seed: c.seed,
+        seed: c.run.seed,
         versions: versions(device),
     })
 }
 
 fn schedule_name(config: &AdapterConfig) -> String {
-    serde_json::to_value(config.lr_scheduler)
+    serde_json::to_value(config.optimisation.lr_scheduler)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
@@ -178,10 +183,10 @@ pub fn header(
         Family::Xl => ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
     };
     let facts = TrainingFacts {
-        title: c.output_name.clone(),
+        title: c.run.output_name.clone(),
         description: format!(
             "LoRA of rank {} trained on a frozen, cleared set of {images} images",
-            c.network_dim
+            c.network.network_dim
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         base_version: base_version.to_owned(),
@@ -189,28 +194,28 @@ pub fn header(
         prediction: if velocity { "v" } else { "epsilon" }.to_owned(),
         base: inputs.base.digest,
         run: inputs.identity()?,
-        rank: c.network_dim,
-        alpha: c.network_alpha,
+        rank: c.network.network_dim,
+        alpha: c.network.network_alpha,
         conv: None,
         dropout: 0.0,
-        resolution: (c.resolution as u32, c.resolution as u32),
+        resolution: (c.data.resolution as u32, c.data.resolution as u32),
         images,
-        batch: c.train_batch_size,
+        batch: c.data.train_batch_size,
         steps,
-        max_steps: c.max_train_steps,
-        seed: c.seed,
+        max_steps: c.optimisation.max_train_steps,
+        seed: c.run.seed,
         optimisation: Optimisation {
-            optimizer: format!("{:?}", c.optimizer_type),
-            learning_rate: c.learning_rate,
+            optimizer: format!("{:?}", c.optimisation.optimizer_type),
+            learning_rate: c.optimisation.learning_rate,
             schedule: schedule_name(c),
-            warmup_steps: c.lr_warmup_steps,
-            accumulation: c.gradient_accumulation_steps,
-            max_grad_norm: (c.max_grad_norm > 0.0).then_some(c.max_grad_norm),
-            caption_dropout: c.caption_dropout_rate,
-            min_snr_gamma: c.min_snr_gamma.map(f64::from),
+            warmup_steps: c.optimisation.lr_warmup_steps,
+            accumulation: c.optimisation.gradient_accumulation_steps,
+            max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
+            caption_dropout: c.data.caption_dropout_rate,
+            min_snr_gamma: c.target.min_snr_gamma.map(f64::from),
             noise_offset: None,
         },
-        trigger: c.trigger_phrase.clone(),
+        trigger: c.run.trigger_phrase.clone(),
         license: None,
         times: None,
     };

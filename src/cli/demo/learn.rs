@@ -45,14 +45,14 @@ impl Studio<'_> {
         let device = self.device.get()?;
 
         self.story.chapter("Draw with the base alone")?;
-        let mut pipeline = Pipeline::load(&Base::open(&config.pretrained_model_name_or_path, None)?, &device)?;
+        let mut pipeline = Pipeline::load(&Base::open(&config.run.pretrained_model_name_or_path, None)?, &device)?;
         let before = self.draw(&pipeline, &config, &device)?;
 
         self.story
             .chapter(&format!("Train an adapter on the pictures by {CHOSEN}"))?;
         let verify = |name: &str| snapshot::verify(registry, name, self.context.now);
-        let set = verify(&config.snapshot)?;
-        let others = config.validation_snapshot.as_deref().map(verify).transpose()?;
+        let set = verify(&config.run.snapshot)?;
+        let others = config.run.validation_snapshot.as_deref().map(verify).transpose()?;
         let job = AdapterRun {
             config: &config,
             config_digest: digest,
@@ -92,10 +92,10 @@ impl Studio<'_> {
 
     fn draw(&self, pipeline: &Pipeline, config: &AdapterConfig, device: &Device) -> Result<Vec<Picture>> {
         let settings = sample_settings(config);
-        let prompts: Vec<_> = config.sample_prompts.iter().map(String::as_str).collect();
+        let prompts: Vec<_> = config.run.sample_prompts.iter().map(String::as_str).collect();
         let bar = self.story.bar(settings.steps as u64, "steps");
         let drawn = Drawing::new(pipeline, &pipeline.unet, &settings, device).draw(
-            &Job::each(&prompts, config.seed),
+            &Job::each(&prompts, config.run.seed),
             &mut |seen| {
                 bar.set_position(seen.done as u64);
                 Ok(())
@@ -141,10 +141,10 @@ impl Studio<'_> {
             })
         };
         let subject = |prompt: &String| prompt.split(',').next().unwrap_or_default().to_string();
-        let style = config.trigger_phrase.as_deref().unwrap_or(&config.output_name);
+        let style = config.run.trigger_phrase.as_deref().unwrap_or(&config.run.output_name);
         let sheet = Sheet {
             title: format!("“…, {style}”, drawn before and after the training"),
-            columns: config.sample_prompts.iter().map(subject).collect(),
+            columns: config.run.sample_prompts.iter().map(subject).collect(),
             rows: vec![row("the base alone", before)?, row("with the adapter", after)?],
             side: 128,
         };

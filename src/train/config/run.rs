@@ -1,0 +1,74 @@
+//! What is trained on what, and what is left behind.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::Dtype;
+use crate::consent::Use;
+
+/// How the adapter's file keeps its numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// As they were trained.
+    #[default]
+    Float,
+    /// Half the size.
+    Fp16,
+    /// Half the size, the range of f32.
+    Bf16,
+}
+
+impl From<Precision> for Dtype {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Float => Dtype::F32,
+            Precision::Fp16 => Dtype::F16,
+            Precision::Bf16 => Dtype::Bf16,
+        }
+    }
+}
+
+/// The section of the run itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The adapter's title.
+    #[serde(default = "title")]
+    pub output_name: String,
+    /// A diffusers folder, or a checkpoint in one safetensors file; relative to the configuration's own folder.
+    pub pretrained_model_name_or_path: PathBuf,
+    /// Name of the snapshot to train on.
+    pub snapshot: String,
+    /// Name of a snapshot that is only measured, for comparison.
+    #[serde(default)]
+    pub validation_snapshot: Option<String>,
+    /// Words that call the style, for the header.
+    #[serde(default)]
+    pub trigger_phrase: Option<String>,
+    /// What the adapter is made for; `commercial` is refused on pictures that oblige to no commercial use.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Use>,
+    /// Decides everything that is random.
+    #[serde(default)]
+    pub seed: u64,
+    /// Updates between two validations; 0 for the first and last only.
+    #[serde(default)]
+    pub validate_every_n_steps: u64,
+    /// Updates between two saved states; 0 for the last one only.
+    #[serde(default)]
+    pub save_every_n_steps: u64,
+    /// Updates between two sample pictures; 0 for none.
+    #[serde(default)]
+    pub sample_every_n_steps: u64,
+    /// What the samples show.
+    #[serde(default)]
+    pub sample_prompts: Vec<String>,
+    /// How the file keeps its numbers.
+    #[serde(default)]
+    pub save_precision: Precision,
+}
+
+fn title() -> String {
+    "adapter".to_owned()
+}
