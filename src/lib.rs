@@ -24,3 +24,4 @@ pub mod sheet;
 pub mod signals;
 pub mod snapshot;
 pub mod train;
+pub mod workflow;

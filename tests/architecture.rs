@@ -43,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["receipt", "adapter", "snapshot", "registry", "consent", "digest"],
     ),
     ("sheet", &[]),
+    ("workflow", &[]),
     ("cli", &["*"]),
 ];
 

@@ -152,6 +152,7 @@ fn pictures_are_drawn_from_pictures_as_diffusers_does() {
             planes: planes.clone(),
             mask: case.kind.starts_with("inpaint").then(|| mask.clone()),
             strength,
+            all_steps: false,
         });
         let drawing = Drawing {
             start: start.as_ref(),
@@ -213,7 +214,7 @@ fn an_adapter_draws_the_same_live_and_merged_into_the_base() {
     });
     let bare = load(&model());
     let mut live = bare.clone();
-    lora::attach_pipeline(&mut live, &file, f64::from(strength)).unwrap();
+    lora::attach_pipeline(&mut live, &file, [f64::from(strength); 2]).unwrap();
     let device = Device::flex();
     let settings = Settings {
         size: [64, 64],

@@ -1,7 +1,6 @@
 //! `assent generate`: labelled pictures from prompts.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +10,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::device::DeviceArgs;
 use super::error::HintExt;
 use super::{Context, Exit, names};
-use crate::adapter::{self, AdapterFile, Container};
 use crate::digest::Sha256Digest;
 use crate::generate::label::UsedAdapter;
 use crate::generate::{Drawing, GenerateError, Job, Picture, Seen, Settings, Start};
@@ -20,28 +18,37 @@ use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::model::prompt;
 use crate::model::samplers::{SamplerChoice, Spread};
-use crate::receipt;
+use crate::model::vae::Vae;
 use crate::sheet::{Row, Sheet, Tile};
 use crate::train::facts::base_facts;
 
+mod adapters;
+mod files;
 mod label;
 mod start;
+mod workflow;
+
+use adapters::Adapter;
 
 /// What to draw, with what, and where to.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The base model: a diffusers folder, or a checkpoint in one .safetensors file (Stable Diffusion 1.x, 2.x, SDXL)
-    #[arg(long, value_name = "DIR|FILE")]
-    pub base: PathBuf,
+    #[arg(long, value_name = "DIR|FILE", required_unless_present = "workflow")]
+    pub base: Option<PathBuf>,
     /// A diffusers folder whose configurations describe a checkpoint that has other heads or groups than the published
     /// models
     #[arg(long, value_name = "DIR")]
     pub base_config: Option<PathBuf>,
-    /// An adapter, with its strength behind a colon (1 unless given); may be repeated
-    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    /// A VAE in the place of the base's own, in one .safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub vae: Option<PathBuf>,
+    /// An adapter, with its strength behind a colon (1 unless given), and that on the text encoders behind another one
+    /// (the same unless given); may be repeated
+    #[arg(long, value_name = "FILE[:WEIGHT[:CLIP]]")]
     pub adapter: Vec<OsString>,
     /// What the picture should show; each prompt is a picture of its own
-    #[arg(long, value_name = "TEXT", required = true)]
+    #[arg(long, value_name = "TEXT", required_unless_present = "workflow")]
     pub prompt: Vec<String>,
     /// What it should not show
     #[arg(long, value_name = "TEXT")]
@@ -49,29 +56,29 @@ pub struct Args {
     /// Which layer of the text encoder is taken, counted from the last, which is 1 [default: 1, for SDXL 2]
     #[arg(long, value_name = "N")]
     pub clip_skip: Option<usize>,
-    /// Decides all noise of a prompt's first picture; the next ones count on from here
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Pictures a prompt
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub num_images: u64,
+    /// Decides all noise of a prompt's first picture; the next ones count on from here [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Pictures a prompt [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub num_images: Option<u64>,
     /// Pictures that are drawn together: faster, and takes more memory. A seed is the same picture in any batch, up to
     /// rounding
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub batch_size: u64,
-    /// Steps of the sampler
-    #[arg(long, default_value_t = 20)]
-    pub steps: usize,
-    /// Guidance: how closely it follows the prompt; 1 is none
-    #[arg(long, default_value_t = 4.0)]
-    pub cfg: f64,
+    /// Steps of the sampler [default: 20]
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// Guidance: how closely it follows the prompt; 1 is none [default: 4]
+    #[arg(long)]
+    pub cfg: Option<f64>,
     /// How far the contrast that guidance adds is taken back, 0 to 1 (for v-prediction about 0.7)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub guidance_rescale: f64,
-    /// ddim, euler, euler_ancestral, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, uni_pc or lcm; also as A1111 (\"DPM++ 2M
-    /// Karras\") and diffusers name them
-    #[arg(long, value_name = "NAME", default_value = "ddim")]
-    pub sampler: String,
+    /// ddim, euler, euler_ancestral, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, uni_pc or lcm; also as A1111 ("DPM++ 2M
+    /// Karras") and diffusers name them [default: ddim]
+    #[arg(long, value_name = "NAME")]
+    pub sampler: Option<String>,
     /// How the noise levels are spread: normal, karras, exponential, sgm_uniform, simple or ddim_uniform [default: what
     /// the base says]
     #[arg(long, value_name = "NAME")]
@@ -85,9 +92,13 @@ pub struct Args {
     /// A picture to start from, of the size of what is drawn
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
-    /// The part of the steps that is drawn over it, above 0 and up to 1 [default: 0.8, with a mask 1]
-    #[arg(long, visible_alias = "denoise", value_name = "SHARE", requires = "init_image")]
+    /// The part of the steps that is drawn over it, above 0 and up to 1, as A1111 and diffusers count [default: 0.8, with
+    /// a mask 1]
+    #[arg(long, value_name = "SHARE", conflicts_with = "denoise")]
     pub strength: Option<f64>,
+    /// The same as ComfyUI counts: all steps are taken, of a run that is longer by so much
+    #[arg(long, value_name = "SHARE")]
+    pub denoise: Option<f64>,
     /// Where it is drawn over: white pixels; what is black stays
     #[arg(long, value_name = "FILE", requires = "init_image")]
     pub mask: Option<PathBuf>,
@@ -103,6 +114,9 @@ pub struct Args {
     /// The picture; where there are several, -1, -2, … stand before the extension
     #[arg(short, long, value_name = "FILE", required_unless_present = "sheet")]
     pub output: Option<PathBuf>,
+    /// What to draw, from a file
+    #[command(flatten)]
+    pub workflow: workflow::WorkflowArgs,
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -110,7 +124,11 @@ pub struct Args {
 
 /// Draws, labels, writes and, where there is a registry that knows the adapter, records. Where there is a registry,
 /// nothing is drawn from a prompt that names an artist who opted out.
-pub fn run(context: &Context, args: Args) -> Result<Exit> {
+pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
+    let filled = match args.workflow.workflow.clone() {
+        Some(file) => workflow::fill(context, &file, &mut args)?,
+        None => workflow::Filled::default(),
+    };
     if context.registry.exists() {
         let prompts = args.prompt.iter().enumerate();
         let prompts = prompts.map(|(at, prompt)| (format!("prompt {}", at + 1), prompt.as_str()));
@@ -120,20 +138,36 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     }
     let sampler = args.sampler()?;
     let device = args.device.get()?;
-    let start = args
-        .init_image
-        .as_ref()
-        .map(|picture| start::read(picture, args.mask.as_deref(), args.strength))
-        .transpose()?;
-    let base = Base::open(&args.base, args.base_config.as_deref())?;
-    let pipeline = Pipeline::load(&base, &device)?;
-    let adapters = args.adapters()?;
+    let mut start = match &args.init_image {
+        Some(picture) => Some(start::read(picture, args.mask.as_deref())?),
+        None => filled.start,
+    };
+    match &mut start {
+        Some(start) => {
+            (start.strength, start.all_steps) = start::amount(args.strength, args.denoise, start.mask.is_some())?;
+        }
+        None if args.strength.is_some() || args.denoise.is_some() => {
+            return Err(anyhow::anyhow!("--strength and --denoise need a picture to start from"))
+                .hint("give it with --init-image");
+        }
+        None => {}
+    }
+    let path = args.base.clone().unwrap_or_default();
+    let base = Base::open(&path, args.base_config.as_deref())?;
+    let mut pipeline = Pipeline::load(&base, &device)?;
+    if let Some(file) = &args.vae {
+        pipeline.vae = Vae::load_file(file, pipeline.vae.config(), &device)?;
+    }
+    if filled.zeros && !(pipeline.second.is_some() && pipeline.zero_empty) {
+        bail!("the workflow has zeros in the place of a negative prompt, which only SDXL takes");
+    }
+    let adapters = adapters::read(&args.adapter)?;
     let native = pipeline.unet.config().sample_size * pipeline.vae.factor();
     let [width, height] = start.as_ref().map_or([native; 2], |start| start.size);
     let settings = Settings {
         size: [args.width.unwrap_or(width), args.height.unwrap_or(height)],
-        steps: args.steps,
-        cfg: args.cfg,
+        steps: args.steps.unwrap_or(20),
+        cfg: args.cfg.unwrap_or(4.0),
         rescale: args.guidance_rescale,
         sampler,
         negative_prompt: args.negative_prompt.clone(),
@@ -151,31 +185,33 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     }
     let studio = Studio {
         context,
-        base: base_facts(&args.base)?.digest,
+        base: base_facts(&path)?.digest,
+        vae: args.vae.as_deref().map(Sha256Digest::of_file).transpose()?,
         settings: &settings,
         start: start.as_ref(),
         device: &device,
         batch: args.batch_size as usize,
     };
-    let path = args.base.display();
+    let path = path.display();
+    let seed = args.seed.unwrap_or(0);
     let with = |adapters: &[Adapter]| {
         let mut pipeline = pipeline.clone();
         for adapter in adapters {
-            lora::attach_pipeline(&mut pipeline, &adapter.file, adapter.used.weight)
+            lora::attach_pipeline(&mut pipeline, &adapter.file, adapter.strengths())
                 .with_context(|| format!("`{}` does not fit `{path}`", adapter.path.display()))?;
         }
         Ok(pipeline)
     };
     match (&args.sheet, &args.output) {
-        (Some(sheet), _) => studio.sheet(sheet, &args.prompt, args.seed, &adapters, &with)?,
+        (Some(sheet), _) => studio.sheet(sheet, &args.prompt, seed, &adapters, &with)?,
         (None, Some(output)) => {
             let jobs: Vec<Job> = args
                 .prompt
                 .iter()
-                .flat_map(|prompt| (0..args.num_images).map(move |i| (prompt, i)))
+                .flat_map(|prompt| (0..args.num_images.unwrap_or(1)).map(move |i| (prompt, i)))
                 .map(|(prompt, i)| Job {
                     prompt,
-                    seed: args.seed.wrapping_add(i),
+                    seed: seed.wrapping_add(i),
                 })
                 .collect();
             let used: Vec<UsedAdapter> = adapters.iter().map(|a| a.used.clone()).collect();
@@ -186,43 +222,21 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// An adapter that was read.
-struct Adapter {
-    path: PathBuf,
-    file: AdapterFile,
-    used: UsedAdapter,
-}
-
 impl Args {
     fn sampler(&self) -> Result<SamplerChoice> {
-        let choice: SamplerChoice = self.sampler.parse()?;
-        let Some(name) = &self.scheduler else { return Ok(choice) };
-        let spread: Spread = name.parse()?;
+        let name = self.sampler.as_deref().unwrap_or("ddim");
+        let choice: SamplerChoice = name.parse()?;
+        let Some(scheduler) = &self.scheduler else {
+            return Ok(choice);
+        };
+        let spread: Spread = scheduler.parse()?;
         if choice.spread.is_some_and(|named| named != spread) {
-            bail!(
-                "--sampler `{}` and --scheduler `{name}` contradict each other",
-                self.sampler
-            );
+            bail!("--sampler `{name}` and --scheduler `{scheduler}` contradict each other");
         }
         Ok(SamplerChoice {
             spread: Some(spread),
             ..choice
         })
-    }
-
-    fn adapters(&self) -> Result<Vec<Adapter>> {
-        let read = |argument: &OsString| {
-            let (path, weight) = path_and_weight(argument)?;
-            let file = adapter::read(&path).with_context(|| format!("cannot use `{}`", path.display()))?;
-            let sealed = receipt::open(&Container::read(&path)?)?;
-            let used = UsedAdapter {
-                sha256: Sha256Digest::of_file(&path)?,
-                receipt: sealed.map(|s| s.digest),
-                weight,
-            };
-            Ok(Adapter { path, file, used })
-        };
-        self.adapter.iter().map(read).collect()
     }
 }
 
@@ -230,6 +244,7 @@ impl Args {
 struct Studio<'a> {
     context: &'a Context,
     base: Sha256Digest,
+    vae: Option<Sha256Digest>,
     settings: &'a Settings,
     start: Option<&'a Start>,
     device: &'a Device,
@@ -355,29 +370,6 @@ fn progress(bar: &ProgressBar, first: usize, batch: usize, pictures: usize, seen
     let scale = seen.of as u64;
     bar.set_length(pictures as u64 * scale);
     bar.set_position(first as u64 * scale + batch as u64 * seen.done as u64);
-}
-
-/// `FILE` or `FILE:WEIGHT`.
-fn path_and_weight(argument: &OsString) -> Result<(PathBuf, f64)> {
-    let bytes = argument.as_bytes();
-    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
-    let whole = path(bytes);
-    if whole.exists() {
-        return Ok((whole, 1.0));
-    }
-    if let Some(colon) = bytes.iter().rposition(|&b| b == b':') {
-        let weight = std::str::from_utf8(&bytes[colon + 1..])
-            .ok()
-            .and_then(|text| text.parse::<f64>().ok());
-        match weight {
-            Some(weight) if weight.is_finite() => return Ok((path(&bytes[..colon]), weight)),
-            _ => bail!(
-                "--adapter: expected FILE or FILE:WEIGHT, found `{}`",
-                argument.to_string_lossy()
-            ),
-        }
-    }
-    Err(anyhow::anyhow!("there is no adapter at `{}`", whole.display())).hint("give the path of a .safetensors file")
 }
 
 /// The path itself, or with a number before the extension.

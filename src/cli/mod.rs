@@ -144,7 +144,7 @@ pub enum Command {
     /// Freeze, show, verify, compare and prove training sets
     Snapshot(snapshot::Args),
     /// Draw pictures from prompts, labelled as made by a machine and by what
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
     /// Train a LoRA adapter on a verified snapshot
     Train(train::Args),
     /// Train a small base model from nothing on a snapshot
@@ -195,7 +195,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Review(args) => review::run(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
-        Command::Generate(args) => generate::run(context, args),
+        Command::Generate(args) => generate::run(context, *args),
         Command::Train(args) => train::run(context, args),
         Command::TrainBase(args) => train_base::run(context, args),
     }

@@ -20,6 +20,9 @@ pub struct UsedAdapter {
     pub receipt: Option<Sha256Digest>,
     /// How strong it was.
     pub weight: f64,
+    /// How strong it was on the text encoders, where that was another strength.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_weight: Option<f64>,
 }
 
 /// What a picture is labelled with.
@@ -49,6 +52,9 @@ pub struct Label {
     pub size: [usize; 2],
     /// Digest over the base's files.
     pub base: Sha256Digest,
+    /// Digest of the file of a VAE in the place of the base's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vae: Option<Sha256Digest>,
     /// The adapters.
     pub adapters: Vec<UsedAdapter>,
     /// IPTC's `DigitalSourceType`.
@@ -77,6 +83,7 @@ impl Label {
             strength,
             size: settings.size,
             base,
+            vae: None,
             adapters,
             digital_source_type: SOURCE_TYPE.to_owned(),
         }
@@ -103,6 +110,9 @@ impl Label {
         ));
         for adapter in &self.adapters {
             text.push_str(&format!(", Lora hash: {} ({})", adapter.sha256.short(), adapter.weight));
+        }
+        if let Some(vae) = &self.vae {
+            text.push_str(&format!(", VAE hash: {}", vae.short()));
         }
         if let Some(strength) = self.strength {
             text.push_str(&format!(", Denoising strength: {strength}"));
@@ -175,6 +185,7 @@ mod tests {
             sha256: Sha256Digest::of_bytes(b"adapter"),
             receipt: None,
             weight: 0.5,
+            clip_weight: None,
         };
         let label = Label::new(
             &Job {

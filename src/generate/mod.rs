@@ -22,7 +22,8 @@ use crate::model::weights::Draws;
 /// How to draw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Width and height in pixels; multiples of the VAE's factor times the U-Net's.
+    /// Width and height in pixels; multiples of the VAE's factor. The U-Net halves and doubles sides that are no
+    /// multiples of its own factor as diffusers does.
     pub size: [usize; 2],
     /// Steps of the sampler.
     pub steps: usize,
@@ -280,8 +281,10 @@ impl<'a> Drawing<'a> {
             Tensor::<4>::from_data(TensorData::new(values, shape), self.device)
         };
         let mut guide = self.guide(jobs)?;
-        let skipped = self.start.map_or(Ok(0), |start| start.skipped(settings.steps))?;
-        let mut sampler = Sampler::new(settings.sampler, &pipeline.schedule_config, settings.steps, skipped)?;
+        let (steps, skipped) = self
+            .start
+            .map_or(Ok((settings.steps, 0)), |start| start.span(settings.steps))?;
+        let mut sampler = Sampler::new(settings.sampler, &pipeline.schedule_config, steps, skipped)?;
         let noise = unit("picture/0");
         let mut latents = noise.clone().mul_scalar(sampler.init_noise_sigma());
         if let Some(start) = self.start {
@@ -295,7 +298,10 @@ impl<'a> Drawing<'a> {
             };
             let clean = picture(false, "start");
             let mask = start.latent_mask(factor, self.device);
-            if !(mask.is_some() && start.strength == 1.0) {
+            if start.all_steps && skipped == 0 {
+                // As ComfyUI begins: noise of full strength over the picture.
+                latents = latents + sampler.noised(0, clean.clone(), noise.zeros_like())?;
+            } else if !(mask.is_some() && start.strength == 1.0) {
                 latents = sampler.noised(0, clean.clone(), noise.clone())?;
             }
             if let Some(mask) = mask {

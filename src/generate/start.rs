@@ -17,6 +17,9 @@ pub struct Start {
     /// The part of the steps that is taken, above 0 and up to 1. With 1 nothing is left of the picture but what the
     /// mask keeps.
     pub strength: f64,
+    /// Whether the steps that are asked for are those that are taken, of a run that is longer by the strength, as
+    /// ComfyUI counts them.
+    pub all_steps: bool,
 }
 
 impl Start {
@@ -46,17 +49,22 @@ impl Start {
         Ok(())
     }
 
-    /// How many of a run's steps are left out.
+    /// The steps of the whole run, and how many of them are left out.
     ///
     /// # Errors
     /// If none would be left.
-    pub fn skipped(&self, steps: usize) -> Result<usize, GenerateError> {
+    pub fn span(&self, steps: usize) -> Result<(usize, usize), GenerateError> {
+        if self.all_steps {
+            // At least as many, also where the division rounds down.
+            let whole = ((steps as f64 / self.strength) as usize).max(steps);
+            return Ok((whole, whole - steps));
+        }
         match (steps as f64 * self.strength) as usize {
             0 => Err(GenerateError::NoStep {
                 strength: self.strength,
                 steps,
             }),
-            taken => Ok(steps.saturating_sub(taken)),
+            taken => Ok((steps, steps.saturating_sub(taken))),
         }
     }
 

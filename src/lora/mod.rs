@@ -161,11 +161,11 @@ pub fn attach_modules(model: &mut dyn Module, modules: &[LoraModule], weight: f6
 }
 
 /// Puts an adapter on the networks of a pipeline that it is for: the U-Net, and the text encoders where it has modules
-/// of theirs.
+/// of theirs; so many times as strong as it was trained on the one and on the others.
 ///
 /// # Errors
 /// As [`attach_modules`], and if its header or its names say that it is for another kind of base.
-pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, weight: f64) -> Result<(), LoraError> {
+pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, [weight, clip]: [f64; 2]) -> Result<(), LoraError> {
     let stated = file.header.get("ss_base_model_version").map(String::as_str);
     let family = match stated {
         _ if file.is_xl() => Some(Family::Xl),
@@ -196,9 +196,9 @@ pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, weight: f64)
     }
     let [unet, first, second] = &parts;
     attach_modules(&mut pipeline.unet, unet, weight)?;
-    attach_modules(&mut pipeline.text, first, weight)?;
+    attach_modules(&mut pipeline.text, first, clip)?;
     match &mut pipeline.second {
-        Some(other) => attach_modules(&mut other.text, second, weight),
+        Some(other) => attach_modules(&mut other.text, second, clip),
         None => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use super::blocks::{Resnet, Upsample};
 use super::config::{self, VaeConfig};
 use super::layers::{Conv2d, Linear, Module, Norm, Visitor, attend, join};
 use super::weights::{Checkpoint, LoadError, Weights};
-use crate::names::Key;
+use crate::names::{self, Key};
 
 /// Every group norm's epsilon, and not the U-Net's 1e-5.
 const EPS: f64 = 1e-6;
@@ -118,6 +118,32 @@ impl Vae {
         let checkpoint = Arc::new(Checkpoint::of_part(folder, "diffusion_pytorch_model")?);
         let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(modern(key)));
         let vae = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
+        weights.finish()?;
+        Ok(vae)
+    }
+
+    /// Reads a file with nothing but a VAE, in the original code's layout or in diffusers'. It holds no configuration:
+    /// it has to fit this one.
+    ///
+    /// # Errors
+    /// If it cannot be read or does not fit.
+    pub fn load_file(path: &Path, config: &VaeConfig, device: &Device) -> Result<Self, LoadError> {
+        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let levels = config.block_out_channels.len();
+        let meaning = |key: &str| {
+            let key = key.strip_prefix("first_stage_model.").unwrap_or(key);
+            if ["loss.", "model_ema."].iter().any(|rest| key.starts_with(rest)) {
+                return Key::Unneeded;
+            }
+            let original = key.rsplit_once('.');
+            let original = original.and_then(|(path, end)| Some((names::vae_path(path, levels)?, end)));
+            original.map_or_else(
+                || Key::Tensor(modern(key)),
+                |(path, end)| Key::Tensor(format!("{path}.{end}")),
+            )
+        };
+        let mut weights = Weights::of(&checkpoint, device, &meaning);
+        let vae = Self::build(config, &mut weights).or_else(|m| config::refuse(path, m))?;
         weights.finish()?;
         Ok(vae)
     }

@@ -22,7 +22,10 @@ impl Studio<'_> {
         counts: bool,
     ) -> Result<()> {
         let strength = self.start.map(|start| start.strength);
-        let label = Label::new(job, strength, self.settings, self.base, used.to_vec());
+        let label = Label {
+            vae: self.vae,
+            ..Label::new(job, strength, self.settings, self.base, used.to_vec())
+        };
         let bytes = png(picture, &label)?;
         write_atomic(path, &bytes)?;
         record(self.context, path, &bytes, used)?;

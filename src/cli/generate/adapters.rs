@@ -1,0 +1,96 @@
+//! Adapters and their strengths, from arguments.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::adapter::{self, AdapterFile, Container};
+use crate::cli::error::HintExt;
+use crate::digest::Sha256Digest;
+use crate::generate::label::UsedAdapter;
+use crate::receipt;
+
+/// An adapter that was read.
+pub struct Adapter {
+    pub path: PathBuf,
+    pub file: AdapterFile,
+    pub used: UsedAdapter,
+}
+
+impl Adapter {
+    /// How strong it is on the U-Net and on the text encoders.
+    pub fn strengths(&self) -> [f64; 2] {
+        [self.used.weight, self.used.clip_weight.unwrap_or(self.used.weight)]
+    }
+}
+
+/// Reads the adapters of `FILE`, `FILE:WEIGHT` or `FILE:WEIGHT:CLIP`.
+pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
+    let read = |argument: &OsString| {
+        let (path, [weight, clip]) = path_and_strengths(argument)?;
+        let file = adapter::read(&path).with_context(|| format!("cannot use `{}`", path.display()))?;
+        let sealed = receipt::open(&Container::read(&path)?)?;
+        let used = UsedAdapter {
+            sha256: Sha256Digest::of_file(&path)?,
+            receipt: sealed.map(|s| s.digest),
+            weight,
+            clip_weight: (clip != weight).then_some(clip),
+        };
+        Ok(Adapter { path, file, used })
+    };
+    arguments.iter().map(read).collect()
+}
+
+/// The path, and the strengths on the U-Net and on the text encoders. A path may hold colons itself: the longest one
+/// that there is counts.
+fn path_and_strengths(argument: &OsStr) -> Result<(PathBuf, [f64; 2])> {
+    let whole = Path::new(argument);
+    if whole.exists() {
+        return Ok((whole.to_owned(), [1.0; 2]));
+    }
+    if !argument.as_bytes().contains(&b':') {
+        return Err(anyhow!("there is no adapter at `{}`", whole.display()))
+            .hint("give the path of a .safetensors file");
+    }
+    match behind(argument) {
+        Some((path, last)) => match behind(path).filter(|_| !Path::new(path).exists()) {
+            Some((path, first)) => Ok((path.into(), [first, last])),
+            None => Ok((path.into(), [last; 2])),
+        },
+        None => bail!(
+            "--adapter: expected FILE, FILE:WEIGHT or FILE:WEIGHT:CLIP, found `{}`",
+            argument.to_string_lossy()
+        ),
+    }
+}
+
+/// What stands before the last colon, and the number behind it.
+fn behind(argument: &OsStr) -> Option<(&OsStr, f64)> {
+    let bytes = argument.as_bytes();
+    let colon = bytes.iter().rposition(|&b| b == b':')?;
+    let number: f64 = std::str::from_utf8(&bytes[colon + 1..]).ok()?.parse().ok()?;
+    number.is_finite().then(|| (OsStr::from_bytes(&bytes[..colon]), number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strengths_stand_behind_colons() {
+        for (argument, path, strengths) in [
+            ("a:0.5", "a", [0.5, 0.5]),
+            ("a:0.5:0.25", "a", [0.5, 0.25]),
+            ("a:b:-1", "a:b", [-1.0, -1.0]),
+            ("a:b:1:0", "a:b", [1.0, 0.0]),
+        ] {
+            let found = path_and_strengths(OsStr::new(argument)).unwrap();
+            assert_eq!(found, (PathBuf::from(path), strengths), "{argument}");
+        }
+        for bad in ["nothing", "a:x", "a:1:x", "a:inf", "a:"] {
+            assert!(path_and_strengths(OsStr::new(bad)).is_err(), "{bad}");
+        }
+    }
+}
