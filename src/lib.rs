@@ -14,6 +14,7 @@ pub mod generate;
 pub mod ingest;
 pub mod kernels;
 pub mod keys;
+pub mod label;
 pub mod lora;
 pub mod model;
 pub mod names;

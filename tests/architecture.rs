@@ -33,14 +33,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "generate", "sheet",
         ],
     ),
-    (
-        "generate",
-        &["model", "lora", "kernels", "adapter", "receipt", "digest"],
-    ),
+    ("generate", &["model", "lora", "kernels"]),
+    ("label", &["digest", "keys", "signals", "sheet", "pixels"]),
     ("receipt", &["digest", "consent", "snapshot", "adapter", "keys"]),
     (
         "audit",
-        &["receipt", "adapter", "snapshot", "registry", "consent", "digest"],
+        &[
+            "receipt", "adapter", "snapshot", "registry", "consent", "digest", "label", "keys",
+        ],
     ),
     ("sheet", &[]),
     ("workflow", &[]),
@@ -51,7 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["registry"]),
     ("ed25519_dalek", &["keys"]),
-    ("c2pa", &["signals", "generate"]),
+    ("c2pa", &["signals", "label"]),
     ("burn", &["model", "kernels", "lora", "train", "generate", "cli"]),
     (
         "burn_autodiff",

@@ -11,8 +11,8 @@ use super::device::DeviceArgs;
 use super::error::HintExt;
 use super::{Context, Exit, names};
 use crate::digest::Sha256Digest;
-use crate::generate::label::UsedAdapter;
 use crate::generate::{Drawing, GenerateError, Job, Picture, Seen, Settings, Start};
+use crate::label::UsedAdapter;
 use crate::lora;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
@@ -111,12 +111,15 @@ pub struct Args {
     /// A contact sheet in the place of pictures: a row a prompt; columns without an adapter, with each, and with all
     #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "num_images", "preview_every"])]
     pub sheet: Option<PathBuf>,
-    /// The picture; where there are several, -1, -2, … stand before the extension
+    /// The picture: .png, .jpg or .webp; where there are several, -1, -2, … stand before the extension
     #[arg(short, long, value_name = "FILE", required_unless_present = "sheet")]
     pub output: Option<PathBuf>,
     /// What to draw, from a file
     #[command(flatten)]
     pub workflow: workflow::WorkflowArgs,
+    /// What is said of them
+    #[command(flatten)]
+    pub label: label::LabelArgs,
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -137,6 +140,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
         }
     }
     let sampler = args.sampler()?;
+    let labels = args.labels(context, filled.picture.as_deref())?;
     let device = args.device.get()?;
     let mut start = match &args.init_image {
         Some(picture) => Some(start::read(picture, args.mask.as_deref())?),
@@ -191,6 +195,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
         start: start.as_ref(),
         device: &device,
         batch: args.batch_size as usize,
+        labels,
     };
     let path = path.display();
     let seed = args.seed.unwrap_or(0);
@@ -249,6 +254,7 @@ struct Studio<'a> {
     start: Option<&'a Start>,
     device: &'a Device,
     batch: usize,
+    labels: label::Labels,
 }
 
 impl Studio<'_> {

@@ -136,6 +136,16 @@ impl PixelDigest {
 
 /// Writes `bytes` to a temporary file in the folder of `path`, flushes it to the disk and renames it onto `path`.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_checked(path, bytes, |_| Ok(()))
+}
+
+/// As [`write_atomic`], but what then lies on the disk is read back and `check`ed before it gets its name; if it does
+/// not hold, no file is left.
+pub fn write_checked<E: From<io::Error>>(
+    path: &Path,
+    bytes: &[u8],
+    check: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -143,6 +153,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::Builder::new().prefix(".assent-").tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
+    check(file.path())?;
     // A temporary file is private to its owner; an artefact is an ordinary file, or keeps the mode of what it replaces.
     #[cfg(unix)]
     {

@@ -1,9 +1,8 @@
 //! Pictures from prompts, and from pictures.
 //!
-//! Tensors and prompts in, pixels out; reads no clock and writes no file.
+//! Tensors and prompts in, pixels out; reads no clock and writes no file. What the pixels are labelled with is `label`'s.
 
 mod guide;
-pub mod label;
 mod start;
 pub mod tiles;
 
@@ -174,9 +173,6 @@ pub enum GenerateError {
     /// The prompt.
     #[error(transparent)]
     Prompt(#[from] PipelineError),
-    /// The PNG encoder refused.
-    #[error("cannot encode the picture as PNG: {0}")]
-    Encode(String),
     /// The network gave NaN or infinity.
     #[error("the model's output at step {step} is not finite; hint: are the adapter and the base of one family?")]
     NotFinite {

@@ -1,8 +1,9 @@
-//! Ed25519 keys in PEM files, and DSSE envelopes: sign and verify.
+//! Ed25519 keys in PEM files, their certificates, and DSSE envelopes: sign and verify.
 //!
 //! A private key is a PKCS#8 file (RFC 8410) that only its owner reads; a public key is a SubjectPublicKeyInfo file.
 //! OpenSSL reads and writes both. Randomness is an argument, so that this room never asks the system for any.
 
+mod certificate;
 mod envelope;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,9 @@ pub enum KeyError {
     /// A key has no PEM form.
     #[error("the key cannot be written as PEM")]
     Pem,
+    /// A certificate that the encoder refuses.
+    #[error("the key's certificate cannot be written")]
+    Certificate,
 }
 
 /// A private key. Its bytes are wiped from memory when it is dropped, and never shown.

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::values::{path_bytes, path_of, time};
 use super::{Registry, Result};
-use crate::digest::Sha256Digest;
+use crate::digest::{PixelDigest, Sha256Digest};
 
 /// A training run, to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct AdapterRow {
 pub struct NewPicture {
     /// Digest of its file.
     pub sha256: Sha256Digest,
+    /// Digest of its pixels; none for pictures that were recorded before those were kept.
+    pub pixels: Option<PixelDigest>,
     /// Digest of the adapter's file.
     pub adapter: Sha256Digest,
     /// Its file.
@@ -121,13 +123,14 @@ impl Registry {
     /// Records a picture; one with the same digest only gets its new path.
     pub fn add_picture(&mut self, picture: &NewPicture, at: Timestamp) -> Result<()> {
         self.connection.execute(
-            "INSERT INTO pictures (sha256, adapter_sha256, path, created_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET path = excluded.path",
+            "INSERT INTO pictures (sha256, adapter_sha256, path, created_at, pixels) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET path = excluded.path, pixels = excluded.pixels",
             params![
                 picture.sha256,
                 picture.adapter,
                 path_bytes(&picture.path),
-                at.to_string()
+                at.to_string(),
+                picture.pixels,
             ],
         )?;
         Ok(())
@@ -185,7 +188,7 @@ impl Registry {
     /// The pictures made with an adapter, or all, in the order in which they were recorded.
     pub fn pictures(&self, adapter: Option<&Sha256Digest>) -> Result<Vec<PictureRow>> {
         let mut query = self.connection.prepare(
-            "SELECT sha256, adapter_sha256, path, created_at FROM pictures
+            "SELECT sha256, adapter_sha256, path, created_at, pixels FROM pictures
              WHERE ?1 IS NULL OR adapter_sha256 = ?1 ORDER BY created_at, sha256",
         )?;
         let rows = query.query_map([adapter], |row| {
@@ -193,6 +196,7 @@ impl Registry {
                 sha256: row.get(0)?,
                 adapter: row.get(1)?,
                 path: path_of(row.get(2)?),
+                pixels: row.get(4)?,
             };
             Ok((picture, row.get::<_, String>(3)?))
         })?;

@@ -82,6 +82,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_notices.sql"),
     include_str!("migrations/0009_credits.sql"),
     include_str!("migrations/0010_review.sql"),
+    include_str!("migrations/0011_picture_pixels.sql"),
 ];
 
 /// An open registry.

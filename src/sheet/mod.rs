@@ -9,6 +9,7 @@ mod text;
 
 pub use chart::{Chart, Series, Stroke};
 pub use contact::{Row, Sheet, Tile};
+pub use text::{Line, write_lines};
 
 /// Why a picture could not be drawn.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,12 @@
 //! The built-in font (DejaVu Sans), so that letters look the same on every machine.
 
+use image::RgbImage;
+use plotters::prelude::{BitMapBackend, IntoDrawingArea};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, FontStyle, IntoFont, RGBColor, TextStyle, register_font};
 use std::sync::Once;
+
+use super::SheetError;
 
 const FAMILY: &str = "assent";
 
@@ -37,4 +42,36 @@ pub(super) fn fit(text: &str, size: f64, width: u32) -> String {
         }
     }
     String::new()
+}
+
+/// A line of text on a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What it says; cut where it is longer than its room.
+    pub text: String,
+    /// Height of its letters in pixels.
+    pub size: f64,
+    /// Where it begins, in pixels from the left.
+    pub left: u32,
+    /// Its middle, in pixels from the top.
+    pub middle: u32,
+    /// Its room in pixels.
+    pub width: u32,
+}
+
+/// Writes lines of text onto a picture, in the built-in font.
+///
+/// # Errors
+/// If the plotting backend refuses.
+pub fn write_lines(image: &mut RgbImage, lines: &[Line]) -> Result<(), SheetError> {
+    let drawn = |e: &dyn std::fmt::Display| SheetError::Draw(e.to_string());
+    let size = image.dimensions();
+    let area = BitMapBackend::with_buffer(image, size).into_drawing_area();
+    for line in lines {
+        let text = fit(&line.text, line.size, line.width);
+        let style = style(line.size).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw_text(&text, &style, (line.left as i32, line.middle as i32))
+            .map_err(|e| drawn(&e))?;
+    }
+    area.present().map_err(|e| drawn(&e))
 }

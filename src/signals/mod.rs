@@ -20,6 +20,7 @@ mod svg;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod words;
 mod xmp;
 
 use std::fmt;
@@ -33,6 +34,8 @@ use crate::digest::Sha256Digest;
 pub use license::expression;
 pub use read::{Sources, read};
 pub use trust::{Trust, TrustError};
+pub use words::{Words, words};
+pub use xmp::{LABEL_NAMESPACE, Property};
 
 /// What kind of statement a claim was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -79,7 +79,8 @@ impl Trust {
         Arc::new(c2pa::Context::new().with_settings(settings).unwrap_or_default())
     }
 
-    pub(super) fn context(&self) -> &Arc<c2pa::Context> {
+    /// With which the `c2pa` crate reads.
+    pub(crate) fn context(&self) -> &Arc<c2pa::Context> {
         &self.context
     }
 }

@@ -10,6 +10,8 @@ use quick_xml::reader::NsReader;
 
 const RDF: &str = "www.w3.org/1999/02/22-rdf-syntax-ns";
 const META: &str = "adobe:ns:meta";
+/// Where this program writes what it knows of a picture that it drew.
+pub const LABEL_NAMESPACE: &str = "urn:assent:label:1";
 /// Elements inside each other; real packets have about ten.
 const MOST_DEPTH: usize = 64;
 /// Properties of one packet.
@@ -19,9 +21,9 @@ const MOST_ELEMENTS: usize = 250_000;
 /// Bytes of one value.
 const MOST_VALUE: usize = 64 << 10;
 
-/// One property.
+/// One property of XMP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Property {
+pub struct Property {
     /// The namespace without scheme and without a last `/` or `#`.
     pub namespace: String,
     /// The local name.
@@ -184,7 +186,8 @@ fn wanted(namespace: &str, name: &str) -> bool {
         | "iptc.org/std/Iptc4xmpExt/2008-02-29"
         | "creativecommons.org/ns"
         | "web.resource.org/cc"
-        | "www.w3.org/ns/tdmrep" => true,
+        | "www.w3.org/ns/tdmrep"
+        | LABEL_NAMESPACE => true,
         "ns.adobe.com/xap/1.0" => name == "CreatorTool",
         "ns.adobe.com/exif/1.0" => name == "UserComment",
         "ns.adobe.com/photoshop/1.0" => name == "Credit",

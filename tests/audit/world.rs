@@ -103,6 +103,7 @@ impl World {
         };
         registry.add_adapter(&row, time(5)).unwrap();
         let picture = NewPicture {
+            pixels: None,
             sha256: Sha256Digest::of_bytes(b"picture"),
             adapter: written.file,
             path: folder.path().join("picture.png"),

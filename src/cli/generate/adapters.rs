@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::adapter::{self, AdapterFile, Container};
 use crate::cli::error::HintExt;
 use crate::digest::Sha256Digest;
-use crate::generate::label::UsedAdapter;
+use crate::label::UsedAdapter;
 use crate::receipt;
 
 /// An adapter that was read.
@@ -34,7 +34,8 @@ pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
         let sealed = receipt::open(&Container::read(&path)?)?;
         let used = UsedAdapter {
             sha256: Sha256Digest::of_file(&path)?,
-            receipt: sealed.map(|s| s.digest),
+            receipt: sealed.as_ref().map(|s| s.digest),
+            snapshot: sealed.map(|s| s.receipt.claims.snapshot),
             weight,
             clip_weight: (clip != weight).then_some(clip),
         };

@@ -3,13 +3,75 @@
 use std::path::Path;
 
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
+use image::RgbImage;
 
-use super::Studio;
+use super::{Args, Studio};
 use crate::cli::Context;
-use crate::digest::{Sha256Digest, write_atomic};
-use crate::generate::label::{Label, UsedAdapter, png};
+use crate::cli::key::KeyArgs;
+use crate::digest::Sha256Digest;
 use crate::generate::{Job, Picture};
+use crate::keys::SecretKey;
+use crate::label::{self, COMPOSITE, Format, Label, TRAINED, UsedAdapter};
 use crate::registry::NewPicture;
+
+/// What is said of the pictures. XMP, parameters and, with a key, a C2PA manifest are always written.
+#[derive(Debug, clap::Args)]
+pub struct LabelArgs {
+    /// The key that signs
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Put a visible mark below each picture: \"AI-generated\", and a QR code of the adapter's receipt digest
+    #[arg(long, env = "ASSENT_MARK", value_parser = FalseyValueParser::new())]
+    mark: bool,
+    /// No visible mark, even where $ASSENT_MARK asks for one; what programs read is written all the same
+    #[arg(long)]
+    no_label: bool,
+    /// Name this creator in the file (dc:creator); nobody is named unless asked for
+    #[arg(long, value_name = "NAME")]
+    creator: Option<String>,
+    /// Name who wrote the prompt in the file
+    #[arg(long, value_name = "NAME")]
+    prompt_writer: Option<String>,
+}
+
+/// What all pictures of a call are labelled with.
+pub(super) struct Labels {
+    key: Option<SecretKey>,
+    mark: bool,
+    creator: Option<String>,
+    prompt_writer: Option<String>,
+    start: Option<Sha256Digest>,
+}
+
+impl Args {
+    /// Reads the key and refuses an output that cannot be labelled, before anything is drawn; `start` is the picture
+    /// that a workflow starts from.
+    pub(super) fn labels(&self, context: &Context, start: Option<&Path>) -> Result<Labels> {
+        for output in self.output.iter().chain(&self.sheet) {
+            Format::of_path(output)?;
+        }
+        let said = &self.label;
+        let key = said.key.read(context)?;
+        if key.is_none() {
+            context.message(
+                "the pictures are labelled and not signed: `assent key new FILE` makes a key, `--key FILE` signs with it",
+            );
+        }
+        Ok(Labels {
+            key,
+            mark: said.mark && !said.no_label,
+            creator: said.creator.clone(),
+            prompt_writer: said.prompt_writer.clone(),
+            start: self
+                .init_image
+                .as_deref()
+                .or(start)
+                .map(Sha256Digest::of_file)
+                .transpose()?,
+        })
+    }
+}
 
 impl Studio<'_> {
     /// Labels and writes a picture; `counts` says whether it is one of the results.
@@ -21,35 +83,65 @@ impl Studio<'_> {
         used: &[UsedAdapter],
         counts: bool,
     ) -> Result<()> {
-        let strength = self.start.map(|start| start.strength);
-        let label = Label {
-            vae: self.vae,
-            ..Label::new(job, strength, self.settings, self.base, used.to_vec())
-        };
-        let bytes = png(picture, &label)?;
-        write_atomic(path, &bytes)?;
-        record(self.context, path, &bytes, used)?;
+        let label = self.label(job, used);
+        let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let [width, height] = picture.size;
+        let image = RgbImage::from_raw(side(width), side(height), picture.rgb());
+        let image = image.ok_or_else(|| anyhow::anyhow!("expected {width}×{height} pixels, found others"))?;
+        let sha256 = label::write(path, &image, &label, self.labels.key.as_ref())?;
+        record(self.context, path, sha256, used)?;
         match (counts, self.context.json) {
             (true, true) => self.context.json_line(&label),
             (true, false) => self.context.line(path.display()),
             (false, _) => Ok(()),
         }
     }
+
+    fn label(&self, job: &Job<'_>, used: &[UsedAdapter]) -> Label {
+        let settings = self.settings;
+        // Where a mask keeps a part of another picture, only the rest is a machine's.
+        let part = self.start.is_some_and(|start| start.mask.is_some());
+        Label {
+            program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            created_at: self.context.now,
+            prompt: job.prompt.to_owned(),
+            negative_prompt: settings.negative_prompt.clone().unwrap_or_default(),
+            clip_skip: settings.clip_skip,
+            sampler: settings.sampler.to_string(),
+            steps: settings.steps,
+            cfg: settings.cfg,
+            seed: job.seed,
+            strength: self.start.map(|start| start.strength),
+            start: self.labels.start,
+            size: settings.size,
+            base: self.base,
+            vae: self.vae,
+            adapters: used.to_vec(),
+            digital_source_type: if part { COMPOSITE } else { TRAINED }.to_owned(),
+            creator: self.labels.creator.clone(),
+            prompt_writer: self.labels.prompt_writer.clone(),
+            mark: self.labels.mark,
+        }
+    }
 }
 
-/// Records the picture where the registry knows the adapter, so that `affected` finds it.
-fn record(context: &Context, path: &Path, bytes: &[u8], used: &[UsedAdapter]) -> Result<()> {
-    if !context.registry.exists() {
+/// Records the picture where the registry knows the adapter, so that `affected` and `audit` find it.
+fn record(context: &Context, path: &Path, sha256: Sha256Digest, used: &[UsedAdapter]) -> Result<()> {
+    if used.is_empty() || !context.registry.exists() {
         return Ok(());
     }
     let mut registry = context.open_registry()?;
+    let mut pixels = None;
     for adapter in used {
         if registry.adapter(&adapter.sha256)?.is_some() {
-            let path = context.absolute(path)?;
+            if pixels.is_none() {
+                pixels = label::decoded(&std::fs::read(path)?).map(|image| label::pixel_digest(&image));
+            }
             let picture = NewPicture {
-                sha256: Sha256Digest::of_bytes(bytes),
+                sha256,
+                pixels,
                 adapter: adapter.sha256,
-                path,
+                path: context.absolute(path)?,
             };
             registry.add_picture(&picture, context.now)?;
         }

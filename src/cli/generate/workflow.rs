@@ -33,6 +33,8 @@ pub struct WorkflowArgs {
 pub struct Filled {
     /// The picture that it starts from, where the command line names none.
     pub start: Option<Start>,
+    /// The file of that picture.
+    pub picture: Option<PathBuf>,
     /// Whether zeros stand in the place of a negative prompt.
     pub zeros: bool,
 }
@@ -71,6 +73,7 @@ pub fn fill(context: &Context, file: &Path, args: &mut Args) -> Result<Filled> {
     if let Some(tile) = plan.vae_tile {
         args.vae_tiling = args.vae_tiling.or(Some(tile / 8));
     }
+    let mut file = None;
     let start = match &plan.canvas {
         _ if args.init_image.is_some() => None,
         Canvas::Empty { width, height, count } => {
@@ -87,12 +90,18 @@ pub fn fill(context: &Context, file: &Path, args: &mut Args) -> Result<Filled> {
             };
             let (picture, holder) = (open(image)?, mask.as_ref().map(|mask| open(&mask.image)).transpose()?);
             let mask = mask.as_ref().zip(holder.as_deref());
-            Some(start::of_workflow(&picture, mask)?)
+            let start = start::of_workflow(&picture, mask)?;
+            file = Some(picture);
+            Some(start)
         }
     };
     let zeros = args.negative_prompt.is_none() && plan.negative.is_none();
     take(args, plan);
-    Ok(Filled { start, zeros })
+    Ok(Filled {
+        start,
+        picture: file,
+        zeros,
+    })
 }
 
 /// Says so where a file stands in for the one that is named.

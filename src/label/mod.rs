@@ -1,0 +1,253 @@
+//! What a drawn picture says of itself: that a machine made it, when, with what, and under which receipt.
+//!
+//! A label stands in the file three times, each for its readers: as XMP with IPTC's fields, as the `parameters` that
+//! users of A1111 and ComfyUI know, and, where there is a key, in a C2PA manifest that is signed over the whole file.
+//! Where it is asked for, a mark below the picture says it to people ([`mark`]). Base and adapters are named by digest,
+//! never by path. [`write()`] puts a file on the disk only after it has read back and checked all of that, and [`read`]
+//! finds it again in anybody's file.
+
+mod encode;
+mod manifest;
+pub mod mark;
+mod packet;
+mod read;
+mod stable;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use image::RgbImage;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use encode::Format;
+pub use manifest::{Problem, Signed};
+pub use read::{Found, decoded, pixel_digest, read};
+
+use crate::digest::{Sha256Digest, write_checked};
+use crate::keys::{KeyError, SecretKey};
+use crate::sheet::SheetError;
+
+/// IPTC's word for pictures that a trained model made.
+pub const TRAINED: &str = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia";
+/// IPTC's word for pictures that a trained model made a part of.
+pub const COMPOSITE: &str = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia";
+/// Bytes of a label; more would not come back whole from every reader of XMP.
+const MOST: usize = 60_000;
+
+/// What can go wrong with a label.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelError {
+    /// A file that no label can be put into.
+    #[error("expected a file that ends in .png, .jpg, .jpeg or .webp, found `{0}`")]
+    Format(String),
+    /// A label that is too large for its place.
+    #[error("the label takes {found} bytes, its place has {most}; hint: give shorter prompts")]
+    TooLong {
+        /// Its bytes.
+        found: usize,
+        /// What there is room for.
+        most: usize,
+    },
+    /// A picture that is too narrow for its mark.
+    #[error("the mark needs {needed} pixels, the picture is {found} wide; hint: draw it wider or without --mark")]
+    TooNarrow {
+        /// Pixels it needs.
+        needed: u32,
+        /// Width of the picture.
+        found: u32,
+    },
+    /// An encoder refused.
+    #[error("cannot encode the picture: {0}")]
+    Encode(String),
+    /// The manifest could not be made.
+    #[error("cannot sign the picture: {0}")]
+    Sign(String),
+    /// What was written does not say what it should.
+    #[error("the written picture does not hold its label: {0}")]
+    NotHeld(String),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The mark's text.
+    #[error(transparent)]
+    Text(#[from] SheetError),
+    /// The file.
+    #[error("cannot write the picture")]
+    Io(#[from] std::io::Error),
+}
+
+/// An adapter at work on a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsedAdapter {
+    /// SHA-256 of its file.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of its receipt, if it carries one.
+    pub receipt: Option<Sha256Digest>,
+    /// Root of the snapshot that the receipt names.
+    #[serde(default)]
+    pub snapshot: Option<Sha256Digest>,
+    /// How strong it was.
+    pub weight: f64,
+    /// How strong it was on the text encoders, where that was another strength.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_weight: Option<f64>,
+}
+
+/// What a picture is labelled with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Label {
+    /// The program and its version.
+    pub program: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// What it should show.
+    pub prompt: String,
+    /// What it should not show.
+    pub negative_prompt: String,
+    /// Which of the text encoder's layers was taken, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<usize>,
+    /// Sampler, by name.
+    pub sampler: String,
+    /// Steps of the sampler.
+    pub steps: usize,
+    /// Guidance.
+    pub cfg: f64,
+    /// Seed.
+    pub seed: u64,
+    /// The part of the steps that was taken, where it was drawn from another picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// SHA-256 of the picture it was drawn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Sha256Digest>,
+    /// Width and height of what was drawn, in pixels.
+    pub size: [usize; 2],
+    /// Digest over the base's files.
+    pub base: Sha256Digest,
+    /// Digest of the file of a VAE in the place of the base's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<Sha256Digest>,
+    /// The adapters.
+    pub adapters: Vec<UsedAdapter>,
+    /// IPTC's `DigitalSourceType`.
+    pub digital_source_type: String,
+    /// Who is named as the creator; nobody unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
+    /// Who wrote the prompt; nobody unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_writer: Option<String>,
+    /// Whether a mark below the picture says so to people.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mark: bool,
+}
+
+impl Label {
+    /// As JSON.
+    fn json(&self) -> Result<String, LabelError> {
+        let json = serde_json::to_string(self).map_err(|e| LabelError::Encode(e.to_string()))?;
+        match json.len() {
+            found if found > MOST => Err(LabelError::TooLong { found, most: MOST }),
+            _ => Ok(json),
+        }
+    }
+
+    /// From JSON; none if it is another program's, or too large.
+    fn parse(json: &str) -> Option<Self> {
+        (json.len() <= MOST).then(|| serde_json::from_str(json).ok()).flatten()
+    }
+
+    /// Name and version of the program.
+    fn program(&self) -> (&str, &str) {
+        self.program.split_once(' ').unwrap_or((&self.program, ""))
+    }
+}
+
+/// The labelled picture as the bytes of a file.
+///
+/// # Errors
+/// If the picture or the label does not fit the format, or cannot be signed.
+pub fn encode(image: &RgbImage, label: &Label, format: Format, key: Option<&SecretKey>) -> Result<Vec<u8>, LabelError> {
+    let marked;
+    let image = match label.mark {
+        true => {
+            marked = mark::below(image, label)?;
+            &marked
+        }
+        false => image,
+    };
+    let bytes = encode::encode(image, format, &packet::xmp(label)?, &packet::parameters(label))?;
+    match key {
+        Some(key) => manifest::sign(bytes, format, label, key),
+        None => Ok(bytes),
+    }
+}
+
+/// Whether these bytes hold the picture, its whole label and, where there is a key, its signature.
+///
+/// # Errors
+/// What does not hold.
+pub fn check(
+    bytes: &[u8],
+    image: &RgbImage,
+    label: &Label,
+    format: Format,
+    key: Option<&SecretKey>,
+) -> Result<(), LabelError> {
+    let not = |what: &str| Err(LabelError::NotHeld(what.to_owned()));
+    let found = read(bytes);
+    // As it reads back: JSON may move the last bit of a number.
+    let meant = Label::parse(&label.json()?);
+    if found.label != meant || found.source_type.as_deref() != Some(label.digital_source_type.as_str()) {
+        return not("its XMP is another");
+    }
+    if found.parameters.as_deref() != Some(packet::parameters(label).trim()) {
+        return not("its parameters are others");
+    }
+    match (&found.signed, key) {
+        (None, None) => {}
+        (Some(signed), Some(key)) => {
+            if let Some(problem) = signed.problems.first() {
+                return not(&format!("{}: {}", problem.code, problem.explanation));
+            }
+            if signed.key != Some(key.public()) || signed.label != meant {
+                return not("its manifest is another");
+            }
+        }
+        (Some(_), None) => return not("there is a manifest that nobody asked for"),
+        (None, Some(_)) => return not("its manifest is missing"),
+    }
+    let Some(decoded) = decoded(bytes) else {
+        return not("it does not decode");
+    };
+    let above = image::imageops::crop_imm(&decoded, 0, 0, image.width(), image.height()).to_image();
+    if above.dimensions() != image.dimensions() || (format.is_lossless() && above != *image) {
+        return not("its pixels are others");
+    }
+    if label.mark && mark::find(&decoded) != Some(mark::names(label)) {
+        return not("its mark does not decode");
+    }
+    Ok(())
+}
+
+/// Labels a picture and writes it, in the format that the path ends in; gives the digest of the file. What lies on the
+/// disk is read back and checked before it gets its name: if it does not hold, no file is left.
+///
+/// # Errors
+/// As [`encode`] and [`check`], or if the file cannot be written.
+pub fn write(
+    path: &Path,
+    image: &RgbImage,
+    label: &Label,
+    key: Option<&SecretKey>,
+) -> Result<Sha256Digest, LabelError> {
+    let format = Format::of_path(path)?;
+    let bytes = encode(image, label, format, key)?;
+    write_checked(path, &bytes, |written| {
+        check(&std::fs::read(written)?, image, label, format, key)
+    })?;
+    Ok(Sha256Digest::of_bytes(&bytes))
+}
