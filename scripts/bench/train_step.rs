@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use assent::lora::{self, Targets};
 use assent::model::params::to_vec;
 use assent::model::unet::UNet;
-use assent::train::optimizer::{AdamW, AdamWConfig, clip};
+use assent::train::optimizer::{AdamWConfig, Method, Optimizer, clip};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 
@@ -32,8 +32,10 @@ fn main() -> Result<()> {
     let device = Device::flex().autodiff();
     let mut unet = UNet::load(Path::new(of("--unet")?), &device)?;
     let modules = lora::attach(&mut unet, Targets::Attention, rank, rank as f64, 0).len();
-    let mut adam = AdamW::new(AdamWConfig::default(), None);
-    lora::for_each(&mut unet, &mut |name, param| adam.add(name, param.values()));
+    let mut adam = Optimizer::new(Method::AdamW(AdamWConfig::default()), None);
+    lora::for_each(&mut unet, &mut |name, param| {
+        adam.add(name, param.shape(), param.values(), 1.0)
+    });
 
     let bytes = std::fs::read(of("--inputs")?)?;
     let file = SafeTensors::deserialize(&bytes)?;

@@ -294,7 +294,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         (training.len(), held.len()),
         run.device_name,
     )?;
-    let plan = plan(c, inputs.identity()?);
+    let plan = plan(c, inputs.identity()?)?;
     let images = training.len();
     let mut objective = Adapter {
         run,
@@ -305,7 +305,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         training: Arc::new(training),
         sets: Arc::new(sets),
     };
-    let finish = engine::run(&mut objective, &plan, run.resume, stage)?;
+    let (finish, _) = engine::run(&mut objective, &plan, run.resume, stage)?;
     curve(c, stage)?;
     if !finish.complete {
         return Ok(Trained { finish, product: None });
@@ -348,23 +348,21 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     })
 }
 
-fn plan(c: &AdapterConfig, run: Sha256Digest) -> Plan {
-    Plan {
+fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {
+    Ok(Plan {
         name: "adapter".to_owned(),
         metrics: METRICS.to_owned(),
         identity: run.to_string(),
-        max_train_steps: c.optimisation.max_train_steps,
-        learning_rate: c.optimisation.learning_rate,
-        lr_scheduler: c.optimisation.lr_scheduler,
-        lr_warmup_steps: c.optimisation.lr_warmup_steps,
+        course: c.optimisation.course(),
         gradient_accumulation_steps: c.optimisation.gradient_accumulation_steps,
         max_grad_norm: c.optimisation.max_grad_norm,
-        adam: c.optimisation.adamw(),
-        ema_decay: None,
+        method: c.optimisation.method().map_err(TrainError::Setting)?,
+        ema_decay: c.optimisation.ema_decay,
+        early_stopping: c.optimisation.early_stopping(),
         save_every_n_steps: c.run.save_every_n_steps,
         validate_every_n_steps: c.run.validate_every_n_steps,
         sample_every_n_steps: c.run.sample_every_n_steps,
-    }
+    })
 }
 
 /// `loss.png`: the losses by step.

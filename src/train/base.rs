@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::data::Pictures;
 use super::engine::{Finish, Plan};
 use super::error::TrainError;
-use super::optimizer::{AdamWConfig, Schedule};
+use super::optimizer::{AdamWConfig, Method};
+use super::schedule::{Course, Schedule};
 use super::watch::Stage;
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::model::weights::LoadError;
@@ -158,14 +159,19 @@ fn plan(run: &BaseRun<'_>, name: &str, part: &Part) -> Result<Plan, TrainError> 
         name: name.to_owned(),
         metrics: format!("metrics-{name}.jsonl"),
         identity: Sha256Digest::of_bytes(&text).to_string(),
-        max_train_steps: part.max_train_steps,
-        learning_rate: part.learning_rate,
-        lr_scheduler: Schedule::Cosine,
-        lr_warmup_steps: part.lr_warmup_steps,
+        course: Course {
+            schedule: Schedule::Cosine,
+            warmup: part.lr_warmup_steps,
+            total: part.max_train_steps,
+            cycles: 1,
+            power: 1.0,
+            peak: part.learning_rate,
+        },
         gradient_accumulation_steps: part.gradient_accumulation_steps,
         max_grad_norm: part.max_grad_norm,
-        adam: AdamWConfig::default(),
+        method: Method::AdamW(AdamWConfig::default()),
         ema_decay: Some(part.ema_decay),
+        early_stopping: None,
         save_every_n_steps: c.save_every_n_steps,
         validate_every_n_steps: c.validate_every_n_steps,
         sample_every_n_steps: c.sample_every_n_steps,

@@ -7,14 +7,17 @@ mod keys;
 mod network;
 mod objective;
 mod optimisation;
+mod optimizer;
 mod run;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use data::{Data, Fit};
 pub use network::Network;
 pub use objective::Target;
-pub use optimisation::{Optimisation, OptimizerType};
+pub use optimisation::Optimisation;
+pub use optimizer::{Arguments, OptimizerType};
 pub use run::{Precision, Run};
 
 use super::error::TrainError;
@@ -53,6 +56,14 @@ impl AdapterConfig {
         Ok((parsed, Sha256Digest::of_bytes(text.as_bytes())))
     }
 
+    /// The options of objective and optimisation that are not as they are without the user's word, as text.
+    #[must_use]
+    pub fn beyond_defaults(&self) -> BTreeMap<String, String> {
+        let mut all = keys::differing(&self.target, "");
+        all.extend(keys::differing(&self.optimisation, "max_train_steps = 1"));
+        all
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let mut known = keys::of::<Run>();
         known.extend(keys::of::<Data>());
@@ -71,6 +82,14 @@ impl AdapterConfig {
         config.network.check()?;
         config.target.check()?;
         config.optimisation.check()?;
+        if config.optimisation.early_stopping_patience.is_some()
+            && (config.data.validation_split == 0.0 || config.run.validate_every_n_steps == 0)
+        {
+            return Err(
+                "early_stopping_patience: there is nothing to watch; hint: set validation_split and validate_every_n_steps"
+                    .to_owned(),
+            );
+        }
         Ok(config)
     }
 }
@@ -113,7 +132,49 @@ mod tests {
             ("seed = \"x\"\n", Some("line 8")),
             ("validation_split = 1.0\n", Some("validation_split")),
             ("caption_dropout_rate = -0.1\n", Some("caption_dropout_rate")),
-            ("optimizer_type = \"Lion\"\n", Some("Lion")),
+            ("optimizer_type = \"lion\"\n", None),
+            ("optimizer_type = \"Tiger\"\n", Some("expected one of AdamW, AdamW8bit")),
+            ("optimizer_args = [\"betas=0.9,0.99\", \"weight_decay=0\"]\n", None),
+            ("optimizer_args = { betas = [0.9, 0.99], eps = 1e-6 }\n", None),
+            (
+                "optimizer_args = [\"betas=0.9,1\"]\n",
+                Some("betas: expected 0 to below 1"),
+            ),
+            ("optimizer_args = [\"betas=0.9\"]\n", Some("array of length 2")),
+            ("optimizer_args = [\"amsgrad=True\"]\n", Some("amsgrad")),
+            ("optimizer_args = [\"eps\"]\n", Some("expected `name=value`")),
+            (
+                "weight_decay = 0.1\noptimizer_args = [\"weight_decay=0.1\"]\n",
+                Some("twice"),
+            ),
+            ("optimizer_type = \"Adafactor\"\n", Some("relative_step=False")),
+            (
+                "optimizer_type = \"AdaFactor\"\noptimizer_args = [\"relative_step=False\"]\n",
+                None,
+            ),
+            (
+                "optimizer_type = \"Prodigy\"\noptimizer_args = [\"decouple=True\", \"d_coef=2\"]\n",
+                None,
+            ),
+            (
+                "optimizer_type = \"AdamWScheduleFree\"\nlr_scheduler = \"cosine\"\n",
+                Some("leave lr_scheduler out"),
+            ),
+            (
+                "optimizer_type = \"AdamWScheduleFree\"\nema_decay = 0.9\n",
+                Some("average already"),
+            ),
+            (
+                "lr_scheduler = \"constant\"\nlr_warmup_steps = 5\n",
+                Some("constant_with_warmup"),
+            ),
+            ("lr_scheduler = \"rex\"\nlr_warmup_steps = 0.05\n", None),
+            ("lr_warmup_steps = 1.5\n", Some("whole number")),
+            ("lr_scheduler_power = 2.0\n", Some("polynomial")),
+            ("lr_scheduler_num_cycles = 3\n", Some("cosine_with_restarts")),
+            ("max_grad_norm = -1\n", Some("max_grad_norm")),
+            ("ema_decay = 1.0\n", Some("ema_decay")),
+            ("early_stopping_patience = 2\n", Some("set validation_split")),
             ("use = \"commercial\"\n", None),
             ("use = \"fun\"\n", Some("fun")),
         ] {

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::error::TrainError;
-use super::optimizer::{AdamW, AdamWConfig, Schedule, accumulate, clip};
+use super::optimizer::{Gradients, Method, Optimizer, Part, Slot, accumulate, clip};
+use super::schedule::Course;
 use super::state;
+use super::stopping::{Best, EarlyStopping, HELD_OUT};
 use super::watch::{Event, Metrics, Stage};
 use crate::digest::write_atomic;
 use crate::model::layers::ParamMut;
@@ -37,6 +39,25 @@ pub trait Objective {
     fn sample(&mut self, _step: u64) -> Result<Option<Vec<u8>>, TrainError> {
         Ok(None)
     }
+
+    /// A factor on the learning rate of a parameter.
+    fn rate(&self, _param: &str) -> f64 {
+        1.0
+    }
+
+    /// Takes what the last [`Objective::loss`] saw of its samples: timestep and loss of each, for whoever learns from
+    /// them what to draw next.
+    fn take_seen(&mut self) -> Vec<(usize, f32)> {
+        Vec::new()
+    }
+
+    /// Learns from what the micro-batches of an update saw, in the order of their numbers.
+    fn learn(&mut self, _seen: &[(usize, f32)]) {}
+
+    /// What it learned, which a resumed run needs.
+    fn memory(&mut self) -> Option<&mut Vec<f64>> {
+        None
+    }
 }
 
 /// How it is trained.
@@ -48,22 +69,18 @@ pub struct Plan {
     pub metrics: String,
     /// What a resumed run must share with the run before.
     pub identity: String,
-    /// Updates.
-    pub max_train_steps: u64,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Its course.
-    pub lr_scheduler: Schedule,
-    /// Updates of warm-up.
-    pub lr_warmup_steps: u64,
+    /// The learning rate, and the number of updates.
+    pub course: Course,
     /// Micro-batches summed for an update.
     pub gradient_accumulation_steps: u64,
     /// Largest norm of the gradient; 0 for any.
     pub max_grad_norm: f64,
     /// The optimizer.
-    pub adam: AdamWConfig,
+    pub method: Method,
     /// Decay of the weights' average, where that is what is kept.
     pub ema_decay: Option<f64>,
+    /// When to end before the last update.
+    pub early_stopping: Option<EarlyStopping>,
     /// Updates between two saved states; 0 for the last one only.
     pub save_every_n_steps: u64,
     /// Updates between two validations; 0 for the first and last only.
@@ -77,14 +94,17 @@ pub struct Plan {
 pub struct Finish {
     /// Updates done.
     pub step: u64,
-    /// Whether all are done (false after Ctrl-C).
+    /// Whether all are done, or as many as were of use (false after Ctrl-C).
     pub complete: bool,
-    /// The last loss of each held-out set; before the first update under `NAME_before`.
+    /// The update whose weights are kept: the last one, or that of the best validation.
+    pub kept_step: u64,
+    /// The loss of each held-out set with the weights that are kept; before the first update under `NAME_before`.
     pub losses: BTreeMap<String, f64>,
 }
 
 /// Trains, from the saved state if `resume` and there is one. At the end the parameters hold what is to be kept: the
-/// averaged weights where an average is made.
+/// averaged weights where an average is made, those of the best validation where a run may end early. The optimizer that
+/// is given back holds the last ones too.
 ///
 /// The micro-batches of an update run side by side, each on a copy of the model with its own thread: that keeps all cores
 /// busy where the tensors are too small to be divided. Their gradients are summed in the order of their numbers, so that
@@ -97,39 +117,58 @@ pub fn run<O: Objective + Clone + Send>(
     plan: &Plan,
     resume: bool,
     stage: &mut Stage<'_>,
-) -> Result<Finish, TrainError> {
+) -> Result<(Finish, Optimizer), TrainError> {
     let folder = stage.out.join("state");
-    let mut adam = AdamW::new(plan.adam, plan.ema_decay);
-    objective.params(&mut |name, param| adam.add(name, param.values()));
-    if resume {
-        state::restore(&folder, &plan.name, &plan.identity, &mut adam)?;
+    let mut optimizer = Optimizer::new(plan.method, plan.ema_decay);
+    let mut params = Vec::new();
+    objective.params(&mut |name, param| params.push((name.to_owned(), param.shape(), param.values())));
+    for (name, shape, values) in params {
+        let rate = objective.rate(&name);
+        optimizer.add(&name, shape, values, rate);
     }
-    let total = plan.max_train_steps;
-    let mut finish = Finish {
-        step: adam.step,
-        ..Finish::default()
-    };
+    let mut best = Best::default();
+    if plan.early_stopping.is_some() {
+        optimizer.note_best();
+    }
+    if resume && let Some(mark) = state::find(&folder, &plan.name, &plan.identity)? {
+        state::restore(&folder, &mark, parts(&mut optimizer, &mut best, objective, plan))?;
+        optimizer.step = mark.step;
+    }
+    let total = plan.course.total;
+    let mut finish = Finish::default();
     let metrics_path = stage.out.join(&plan.metrics);
-    let mut metrics = Metrics::open(&metrics_path, adam.step)?;
+    let mut metrics = Metrics::open(&metrics_path, optimizer.step)?;
     stage.tell(&Event::Phase {
         name: plan.name.clone(),
         total,
-        done: adam.step,
+        done: optimizer.step,
     });
-    if adam.step == 0 {
-        validate(objective, 0, &mut metrics, stage, &mut finish)?;
+    let watch = |step: u64, losses: Vec<(String, f64)>, optimizer: &mut Optimizer, best: &mut Best| {
+        if let (Some(rule), Some((_, loss))) = (plan.early_stopping, losses.iter().find(|(set, _)| set == HELD_OUT))
+            && best.improves(step, *loss, rule)
+        {
+            optimizer.note_best();
+        }
+    };
+    if optimizer.step == 0 {
+        let losses = validate(objective, 0, &mut metrics, stage)?;
+        watch(0, losses, &mut optimizer, &mut best);
     }
     let mut replicas = Replicas::new(objective, plan.gradient_accumulation_steps.max(1))?;
-    while adam.step < total {
-        let factor = plan.lr_scheduler.factor(adam.step, plan.lr_warmup_steps, total);
-        let lr = plan.learning_rate * factor;
-        let (mut gradients, loss) = replicas.gradients(&adam)?;
+    while optimizer.step < total && !best.ends(plan.early_stopping) {
+        let lr = plan.course.peak * plan.course.factor(optimizer.step);
+        let (mut gradients, loss, seen) = replicas.gradients(&optimizer)?;
         if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: adam.step, loss });
+            return Err(TrainError::Diverged {
+                step: optimizer.step,
+                loss,
+            });
         }
         let grad_norm = clip(&mut gradients, plan.max_grad_norm);
-        adam.update(&gradients, lr);
-        let step = adam.step;
+        let lr = optimizer.update(&gradients, lr);
+        objective.learn(&seen);
+        replicas.learn(&seen);
+        let step = optimizer.step;
         let event = Event::Step {
             step,
             loss,
@@ -141,33 +180,58 @@ pub fn run<O: Objective + Clone + Send>(
         let due = |every: u64| step == total || (every > 0 && step.is_multiple_of(every));
         let stopped = stage.stopped();
         if due(plan.validate_every_n_steps) {
-            show(objective, &adam, true);
-            validate(objective, step, &mut metrics, stage, &mut finish)?;
+            show(objective, &optimizer, Some(Optimizer::kept));
+            let losses = validate(objective, step, &mut metrics, stage)?;
+            watch(step, losses, &mut optimizer, &mut best);
         }
         if plan.sample_every_n_steps > 0 && due(plan.sample_every_n_steps) {
-            show(objective, &adam, true);
+            show(objective, &optimizer, Some(Optimizer::kept));
             draw(objective, plan, step, stage)?;
         }
-        if due(plan.save_every_n_steps) || stopped {
-            state::store(&folder, &plan.name, &plan.identity, &adam)?;
+        if due(plan.save_every_n_steps) || stopped || best.ends(plan.early_stopping) {
+            let parts = parts(&mut optimizer, &mut best, objective, plan);
+            state::store(&folder, &plan.name, &plan.identity, step, parts)?;
         }
         if stopped {
             break;
         }
     }
-    show(objective, &adam, true);
-    finish.step = adam.step;
-    finish.complete = adam.step >= total;
+    show(objective, &optimizer, Some(Optimizer::best));
+    finish.step = optimizer.step;
+    finish.complete = optimizer.step >= total || best.ends(plan.early_stopping);
+    finish.kept_step = match plan.early_stopping {
+        Some(_) => best.step(),
+        None => finish.step,
+    };
     // The metrics know the losses before the first update and, of a run resumed after its last one, those at the end.
     for (set, points) in Metrics::read(&metrics_path)?.validation {
-        if let (Some((first, before)), Some((_, last))) = (points.first(), points.last()) {
-            finish.losses.entry(set.clone()).or_insert(*last);
+        let kept = points.iter().rev().find(|(step, _)| *step <= finish.kept_step as f64);
+        if let (Some((first, before)), Some((_, last))) = (points.first(), kept) {
+            finish.losses.insert(set.clone(), *last);
             if *first == 0.0 {
                 finish.losses.insert(format!("{set}_before"), *before);
             }
         }
     }
-    Ok(finish)
+    Ok((finish, optimizer))
+}
+
+/// Everything that a checkpoint holds.
+fn parts<'a, O: Objective>(
+    optimizer: &'a mut Optimizer,
+    best: &'a mut Best,
+    objective: &'a mut O,
+    plan: &Plan,
+) -> Vec<(String, Part<'a>)> {
+    let mut parts = Vec::new();
+    optimizer.visit(&mut |name, part| parts.push((name, part)));
+    if plan.early_stopping.is_some() {
+        parts.push(("best_validation".to_owned(), Part::F64(&mut best.numbers)));
+    }
+    if let Some(memory) = objective.memory() {
+        parts.push(("objective".to_owned(), Part::F64(memory)));
+    }
+    parts
 }
 
 /// Copies of the model, each with a thread of its own.
@@ -192,19 +256,19 @@ impl<O: Objective + Clone + Send> Replicas<O> {
         Ok(Self { copies, micro_batches })
     }
 
-    /// The mean gradient and loss of the next update's micro-batches.
-    fn gradients(&mut self, adam: &AdamW) -> Result<(Gradients, f64), TrainError> {
+    /// The mean gradient and loss of the next update's micro-batches, and what they saw.
+    fn gradients(&mut self, optimizer: &Optimizer) -> Result<MicroBatch, TrainError> {
         let (n, micro_batches) = (self.copies.len() as u64, self.micro_batches);
-        let first = adam.step * micro_batches;
+        let first = optimizer.step * micro_batches;
         let work = |(r, (copy, pool)): (usize, &mut (O, rayon::ThreadPool))| {
             pool.install(|| {
-                show(copy, adam, false);
+                show(copy, optimizer, None);
                 let mine = (r as u64..micro_batches).step_by(n as usize);
                 mine.map(|k| micro_batch(copy, first + k))
                     .collect::<Result<Vec<_>, TrainError>>()
             })
         };
-        let parts: Vec<Result<Vec<(Gradients, f64)>, TrainError>> = std::thread::scope(|scope| {
+        let parts: Vec<Result<Vec<MicroBatch>, TrainError>> = std::thread::scope(|scope| {
             let handles: Vec<_> = self
                 .copies
                 .iter_mut()
@@ -221,21 +285,28 @@ impl<O: Objective + Clone + Send> Replicas<O> {
             .into_iter()
             .map(|p| p.map(Vec::into_iter))
             .collect::<Result<Vec<_>, _>>()?;
-        let (mut sum, mut loss) = (Gradients::new(), 0.0);
+        let (mut sum, mut loss, mut seen) = (Gradients::new(), 0.0, Vec::new());
         for k in 0..micro_batches {
-            if let Some((gradients, one)) = parts[(k % n) as usize].next() {
+            if let Some((gradients, one, more)) = parts[(k % n) as usize].next() {
                 accumulate(&mut sum, gradients, 1.0 / micro_batches as f32);
                 loss += one / micro_batches as f64;
+                seen.extend(more);
             }
         }
-        Ok((sum, loss))
+        Ok((sum, loss, seen))
+    }
+
+    fn learn(&mut self, seen: &[(usize, f32)]) {
+        for (copy, _) in &mut self.copies {
+            copy.learn(seen);
+        }
     }
 }
 
-/// Gradients by the names of the parameters.
-type Gradients = BTreeMap<String, Vec<f32>>;
+/// Gradients, loss, and the timestep and loss of each sample.
+type MicroBatch = (Gradients, f64, Vec<(usize, f32)>);
 
-fn micro_batch(objective: &mut dyn Objective, number: u64) -> Result<(Gradients, f64), TrainError> {
+fn micro_batch(objective: &mut dyn Objective, number: u64) -> Result<MicroBatch, TrainError> {
     let loss = objective.loss(number)?;
     let mut found = loss.backward();
     let mut named = Gradients::new();
@@ -244,15 +315,16 @@ fn micro_batch(objective: &mut dyn Objective, number: u64) -> Result<(Gradients,
             named.insert(name.to_owned(), gradient);
         }
     });
-    Ok((named, f64::from(to_vec(loss)[0])))
+    Ok((named, f64::from(to_vec(loss)[0]), objective.take_seen()))
 }
 
-/// Puts the optimizer's values into the model: tracked for the next update, or as they are kept.
-fn show(objective: &mut dyn Objective, adam: &AdamW, kept: bool) {
+/// Puts the optimizer's values into the model: a view of them as they are, or the ones under training, tracked for the
+/// next update.
+fn show(objective: &mut dyn Objective, optimizer: &Optimizer, view: Option<fn(&Optimizer, &Slot) -> Vec<f32>>) {
     objective.params(&mut |name, mut param| {
-        if let Some(slot) = adam.slots.get(name) {
-            let values = slot.ema.as_ref().filter(|_| kept).unwrap_or(&slot.value);
-            param.set(values.clone(), !kept);
+        if let Some(slot) = optimizer.slots.get(name) {
+            let values = view.map_or_else(|| slot.value.clone(), |view| view(optimizer, slot));
+            param.set(values, view.is_none());
         }
     });
 }
@@ -262,19 +334,18 @@ fn validate(
     step: u64,
     metrics: &mut Metrics,
     stage: &mut Stage<'_>,
-    finish: &mut Finish,
-) -> Result<(), TrainError> {
-    for (set, loss) in objective.validate()? {
+) -> Result<Vec<(String, f64)>, TrainError> {
+    let losses = objective.validate()?;
+    for (set, loss) in &losses {
         let event = Event::Validation {
             step,
             set: set.clone(),
-            loss,
+            loss: *loss,
         };
         metrics.add(&event)?;
         stage.tell(&event);
-        finish.losses.insert(set, loss);
     }
-    Ok(())
+    Ok(losses)
 }
 
 fn draw(objective: &mut dyn Objective, plan: &Plan, step: u64, stage: &mut Stage<'_>) -> Result<(), TrainError> {

@@ -123,8 +123,15 @@ pub fn inputs(
         ("network_alpha", c.network.network_alpha.to_string()),
         ("resolution", c.data.resolution.to_string()),
         ("optimizer_type", format!("{:?}", c.optimisation.optimizer_type)),
-        ("weight_decay", c.optimisation.weight_decay.to_string()),
-        ("learning_rate", c.optimisation.learning_rate.to_string()),
+        (
+            "weight_decay",
+            c.optimisation
+                .method()
+                .map_err(TrainError::Setting)?
+                .weight_decay()
+                .to_string(),
+        ),
+        ("learning_rate", c.optimisation.peak().to_string()),
         ("lr_scheduler", schedule_name(c)),
         ("lr_warmup_steps", c.optimisation.lr_warmup_steps.to_string()),
         ("max_train_steps", c.optimisation.max_train_steps.to_string()),
@@ -151,14 +158,18 @@ pub fn inputs(
         snapshot: snapshot_facts(snapshot),
         policy: policy_facts(snapshot),
         config: config_digest,
-        settings: settings.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        settings: {
+            let mut all = c.beyond_defaults();
+            all.extend(settings.into_iter().map(|(k, v)| (k.to_owned(), v)));
+            all
+        },
         seed: c.run.seed,
         versions: versions(device),
     })
 }
 
 fn schedule_name(config: &AdapterConfig) -> String {
-    serde_json::to_value(config.optimisation.lr_scheduler)
+    serde_json::to_value(config.optimisation.schedule())
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
@@ -206,9 +217,9 @@ pub fn header(
         seed: c.run.seed,
         optimisation: Optimisation {
             optimizer: format!("{:?}", c.optimisation.optimizer_type),
-            learning_rate: c.optimisation.learning_rate,
+            learning_rate: c.optimisation.peak(),
             schedule: schedule_name(c),
-            warmup_steps: c.optimisation.lr_warmup_steps,
+            warmup_steps: c.optimisation.warmup(),
             accumulation: c.optimisation.gradient_accumulation_steps,
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
             caption_dropout: c.data.caption_dropout_rate,

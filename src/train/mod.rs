@@ -11,5 +11,7 @@ pub mod error;
 pub mod facts;
 pub mod loss;
 pub mod optimizer;
+pub mod schedule;
 pub mod state;
+pub mod stopping;
 pub mod watch;

@@ -1,253 +1,318 @@
-//! AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with PyTorch's arithmetic, gradient clipping, and an average of
-//! the weights.
+//! Optimizers with the arithmetic of the PyTorch classes whose names they bear, clipping, and an average of the weights.
 //!
-//! The state lies on the host as plain values in a fixed order: that makes a checkpoint a copy, and two runs equal.
+//! Weights and states lie on the host as plain values in a fixed order: that makes a checkpoint a copy, and two runs
+//! equal. Sums are made in f64 over pieces of a fixed size, so that they do not depend on the number of threads.
+
+mod adafactor;
+mod adamw;
+mod blockwise;
+mod gradients;
+mod lion;
+mod prodigy;
+mod schedule_free;
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-/// The settings that stay the same during a run.
+pub use adafactor::AdafactorConfig;
+pub use adamw::{AdamW8bitConfig, AdamWConfig};
+pub use gradients::{Gradients, accumulate, clip, norm};
+pub use lion::LionConfig;
+pub use prodigy::ProdigyConfig;
+pub use schedule_free::ScheduleFreeConfig;
+
+use adafactor::SecondMoment;
+use blockwise::Blockwise;
+
+/// Values per piece of work; a multiple of the blocks of an 8-bit state.
+const CHUNK: usize = 1 << 15;
+
+/// An optimizer's rule with its settings, which stay the same during a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWConfig {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
+pub enum Method {
+    /// Adam with decoupled weight decay.
+    AdamW(AdamWConfig),
+    /// The same with states of eight bits.
+    AdamW8bit(AdamW8bitConfig),
+    /// The sign of a momentum.
+    Lion(LionConfig),
+    /// Second moments by rows and columns.
+    Adafactor(AdafactorConfig),
+    /// Adam that finds its step size.
+    Prodigy(ProdigyConfig),
+    /// `AdamW` that needs no schedule.
+    ScheduleFree(ScheduleFreeConfig),
 }
 
-impl Default for AdamWConfig {
-    fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 1e-2,
+impl Method {
+    /// Weight decay, as the rule means it.
+    #[must_use]
+    pub fn weight_decay(&self) -> f64 {
+        match self {
+            Self::AdamW(config) => config.weight_decay,
+            Self::AdamW8bit(config) => config.weight_decay,
+            Self::Lion(config) => config.weight_decay,
+            Self::Adafactor(config) => config.weight_decay,
+            Self::Prodigy(config) => config.weight_decay,
+            Self::ScheduleFree(config) => config.weight_decay,
         }
     }
 }
 
-/// One parameter and its moments.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// What a rule remembers of one parameter.
+#[derive(Debug, Clone, PartialEq)]
+enum Memory {
+    Adam {
+        m: Vec<f32>,
+        v: Vec<f32>,
+    },
+    Adam8bit {
+        m: Blockwise,
+        v: Blockwise,
+    },
+    Lion {
+        m: Vec<f32>,
+    },
+    Adafactor {
+        v: SecondMoment,
+        m: Option<Vec<f32>>,
+    },
+    Prodigy {
+        m: Vec<f32>,
+        v: Vec<f32>,
+        s: Vec<f32>,
+        start: Vec<f32>,
+    },
+    ScheduleFree {
+        v: Vec<f32>,
+        z: Vec<f32>,
+    },
+}
+
+/// A piece of a state as a checkpoint keeps it.
+pub enum Part<'a> {
+    /// Values.
+    F32(&'a mut Vec<f32>),
+    /// Codes of an 8-bit state.
+    U8(&'a mut Vec<u8>),
+    /// Numbers of the whole run.
+    F64(&'a mut [f64]),
+}
+
+impl Memory {
+    fn visit<'a>(&'a mut self, f: &mut dyn FnMut(&str, Part<'a>)) {
+        match self {
+            Self::Adam { m, v } => {
+                f("m", Part::F32(m));
+                f("v", Part::F32(v));
+            }
+            Self::Adam8bit { m, v } => {
+                m.visit("m", f);
+                v.visit("v", f);
+            }
+            Self::Lion { m } => f("m", Part::F32(m)),
+            Self::Adafactor { v, m } => {
+                match v {
+                    SecondMoment::Whole(v) => f("v", Part::F32(v)),
+                    SecondMoment::Factored { rows, columns } => {
+                        f("rows", Part::F32(rows));
+                        f("columns", Part::F32(columns));
+                    }
+                }
+                if let Some(m) = m {
+                    f("m", Part::F32(m));
+                }
+            }
+            Self::Prodigy { m, v, s, start } => {
+                for (name, part) in [("m", m), ("v", v), ("s", s), ("start", start)] {
+                    f(name, Part::F32(part));
+                }
+            }
+            Self::ScheduleFree { v, z } => {
+                f("v", Part::F32(v));
+                f("z", Part::F32(z));
+            }
+        }
+    }
+}
+
+/// One parameter and what is remembered of it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// The weight.
     pub value: Vec<f32>,
-    /// First moment.
-    pub m: Vec<f32>,
-    /// Second moment.
-    pub v: Vec<f32>,
+    /// Its shape; row-major.
+    shape: Vec<usize>,
+    /// Factor on the learning rate.
+    rate: f64,
+    memory: Memory,
     /// Running average of the weight, where one is kept.
-    pub ema: Option<Vec<f32>>,
+    ema: Option<Vec<f32>>,
+    /// The weight to keep at the best validation so far, where a run may end early.
+    best: Option<Vec<f32>>,
 }
 
 /// The optimizer with the weights it moves, by name.
 #[derive(Debug, Clone)]
-pub struct AdamW {
-    config: AdamWConfig,
+pub struct Optimizer {
+    method: Method,
     /// Updates done.
     pub step: u64,
     /// All parameters.
     pub slots: BTreeMap<String, Slot>,
     ema_decay: Option<f64>,
+    /// Numbers of the whole run: Prodigy's `d`, `d_max` and numerator; schedule-free's largest rate and sum of weights.
+    shared: [f64; 3],
 }
 
-/// Values per piece of work; a fixed size, so that sums do not depend on the number of threads.
-const CHUNK: usize = 1 << 15;
-
-impl AdamW {
-    /// An optimizer without parameters; see [`AdamW::add`].
+impl Optimizer {
+    /// An optimizer without parameters; see [`Optimizer::add`].
     #[must_use]
-    pub fn new(config: AdamWConfig, ema_decay: Option<f64>) -> Self {
+    pub fn new(method: Method, ema_decay: Option<f64>) -> Self {
+        let shared = match &method {
+            Method::Prodigy(config) => [config.d0, config.d0, 0.0],
+            Method::ScheduleFree(_) => [-1.0, 0.0, 0.0],
+            _ => [0.0; 3],
+        };
         Self {
-            config,
+            method,
             step: 0,
             slots: BTreeMap::new(),
             ema_decay,
+            shared,
         }
     }
 
-    /// Adds a parameter.
-    pub fn add(&mut self, name: &str, value: Vec<f32>) {
+    /// Adds a parameter of this shape; its learning rate is `rate` times that of the run.
+    pub fn add(&mut self, name: &str, shape: Vec<usize>, value: Vec<f32>, rate: f64) {
         let n = value.len();
-        let ema = self.ema_decay.map(|_| value.clone());
-        self.slots.insert(
-            name.to_owned(),
-            Slot {
-                value,
-                m: vec![0.0; n],
-                v: vec![0.0; n],
-                ema,
+        let zeros = || vec![0.0; n];
+        let memory = match &self.method {
+            Method::AdamW8bit(config) if n >= config.min_8bit_size => Memory::Adam8bit {
+                m: Blockwise::zeros(n, true),
+                v: Blockwise::zeros(n, false),
             },
-        );
+            Method::AdamW(_) | Method::AdamW8bit(_) => Memory::Adam { m: zeros(), v: zeros() },
+            Method::Lion(_) => Memory::Lion { m: zeros() },
+            Method::Adafactor(config) => Memory::Adafactor {
+                v: SecondMoment::zeros(&shape),
+                m: config.beta1.map(|_| zeros()),
+            },
+            Method::Prodigy(_) => Memory::Prodigy {
+                m: zeros(),
+                v: zeros(),
+                s: zeros(),
+                start: value.clone(),
+            },
+            Method::ScheduleFree(_) => Memory::ScheduleFree {
+                v: zeros(),
+                z: value.clone(),
+            },
+        };
+        let slot = Slot {
+            ema: self.ema_decay.map(|_| value.clone()),
+            value,
+            shape,
+            rate,
+            memory,
+            best: None,
+        };
+        self.slots.insert(name.to_owned(), slot);
     }
 
-    /// One update with learning rate `lr`. A parameter without a gradient stays as it is, as in PyTorch.
-    pub fn update(&mut self, gradients: &BTreeMap<String, Vec<f32>>, lr: f64) {
+    /// One update with learning rate `lr`. A parameter without a gradient stays as it is, as in PyTorch. Gives the rate
+    /// that was used in the end, where the optimizer finds its own.
+    pub fn update(&mut self, gradients: &Gradients, lr: f64) -> f64 {
         self.step += 1;
-        let AdamWConfig {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } = self.config;
-        let t = self.step as f64;
-        let step_size = (lr / (1.0 - beta1.powf(t))) as f32;
-        let root_correction = (1.0 - beta2.powf(t)).sqrt() as f32;
-        let keep = (1.0 - lr * weight_decay) as f32;
-        let (b1, b2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
-        // Early in a run the average follows faster, as in diffusers' EMAModel.
-        let follow = self
-            .ema_decay
-            .map(|decay| 1.0 - decay.min((1.0 + t) / (10.0 + t)) as f32);
-        for (name, slot) in &mut self.slots {
-            let Some(gradient) = gradients.get(name) else { continue };
-            let moments = slot.m.par_chunks_mut(CHUNK).zip(slot.v.par_chunks_mut(CHUNK));
-            slot.value
-                .par_chunks_mut(CHUNK)
-                .zip(moments)
-                .zip(gradient.par_chunks(CHUNK))
-                .for_each(|((p, (m, v)), g)| {
-                    for i in 0..p.len() {
-                        m[i] += (g[i] - m[i]) * (1.0 - b1);
-                        v[i] = v[i] * b2 + g[i] * g[i] * (1.0 - b2);
-                        p[i] = p[i] * keep - step_size * (m[i] / (v[i].sqrt() / root_correction + eps));
-                    }
-                });
-            if let (Some(ema), Some(follow)) = (&mut slot.ema, follow) {
-                ema.par_chunks_mut(CHUNK)
-                    .zip(slot.value.par_chunks(CHUNK))
-                    .for_each(|(e, p)| {
-                        for i in 0..e.len() {
-                            e[i] += (p[i] - e[i]) * follow;
-                        }
-                    });
+        let (step, slots) = (self.step, &mut self.slots);
+        let used = match &self.method {
+            Method::AdamW(config) => adamw::update(config, step, slots, gradients, lr),
+            Method::AdamW8bit(config) => adamw::update(&config.adamw(), step, slots, gradients, lr),
+            Method::Lion(config) => lion::update(config, slots, gradients, lr),
+            Method::Adafactor(config) => adafactor::update(config, step, slots, gradients, lr),
+            Method::Prodigy(config) => prodigy::update(config, step, &mut self.shared, slots, gradients, lr),
+            Method::ScheduleFree(config) => schedule_free::update(config, step, &mut self.shared, slots, gradients, lr),
+        };
+        if let Some(decay) = self.ema_decay {
+            // Early in a run the average follows faster, as in diffusers' EMAModel.
+            let t = step as f64;
+            let follow = 1.0 - decay.min((1.0 + t) / (10.0 + t)) as f32;
+            for (_, slot) in self.slots.iter_mut().filter(|(name, _)| gradients.contains_key(*name)) {
+                if let Some(ema) = &mut slot.ema {
+                    ema.par_chunks_mut(CHUNK)
+                        .zip(slot.value.par_chunks(CHUNK))
+                        .for_each(|(e, p)| {
+                            for i in 0..e.len() {
+                                e[i] += (p[i] - e[i]) * follow;
+                            }
+                        });
+                }
             }
         }
+        used
     }
-}
 
-/// The Euclidean norm over all gradients, summed in f64 in the order of the names.
-#[must_use]
-pub fn norm(gradients: &BTreeMap<String, Vec<f32>>) -> f64 {
-    let squares = |chunk: &[f32]| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-    gradients
-        .values()
-        .map(|g| {
-            g.par_chunks(CHUNK)
-                .map(squares)
-                .collect::<Vec<f64>>()
-                .iter()
-                .sum::<f64>()
-        })
-        .sum::<f64>()
-        .sqrt()
-}
-
-/// Scales all gradients down so that their norm is at most `max_norm`, as PyTorch's `clip_grad_norm_`. Returns the norm
-/// before.
-pub fn clip(gradients: &mut BTreeMap<String, Vec<f32>>, max_norm: f64) -> f64 {
-    let before = norm(gradients);
-    let factor = max_norm / (before + 1e-6);
-    if max_norm > 0.0 && factor < 1.0 {
-        for gradient in gradients.values_mut() {
-            gradient
-                .par_chunks_mut(CHUNK)
-                .for_each(|g| g.iter_mut().for_each(|g| *g *= factor as f32));
-        }
-    }
-    before
-}
-
-/// Adds `more`, times `weight`, to a running sum of gradients.
-pub fn accumulate(sum: &mut BTreeMap<String, Vec<f32>>, more: BTreeMap<String, Vec<f32>>, weight: f32) {
-    for (name, gradient) in more {
-        match sum.get_mut(&name) {
-            None => {
-                sum.insert(name, gradient.into_iter().map(|g| g * weight).collect());
-            }
-            Some(total) => total.iter_mut().zip(gradient).for_each(|(t, g)| *t += g * weight),
-        }
-    }
-}
-
-/// How the learning rate changes over a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    /// The same throughout.
-    Constant,
-    /// Up during the warm-up, then the same.
-    ConstantWithWarmup,
-    /// Up during the warm-up, then down along half a cosine to zero.
-    Cosine,
-}
-
-impl Schedule {
-    /// The factor on the learning rate at update `step` (from 0) of `total`, with `warmup` updates of warm-up; as in
-    /// diffusers' `optimization.py`.
+    /// The weight of a parameter that is measured, drawn with and kept: the average where one is made, and where the
+    /// rule itself trains at a point beside the one it means, the latter.
     #[must_use]
-    pub fn factor(self, step: u64, warmup: u64, total: u64) -> f64 {
-        let rise = step as f64 / warmup.max(1) as f64;
-        match self {
-            Self::Constant => 1.0,
-            Self::ConstantWithWarmup | Self::Cosine if step < warmup => rise,
-            Self::ConstantWithWarmup => 1.0,
-            Self::Cosine => {
-                let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
-                (0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())).max(0.0)
+    pub fn kept(&self, slot: &Slot) -> Vec<f32> {
+        match (&slot.ema, &slot.memory, &self.method) {
+            (Some(ema), _, _) => ema.clone(),
+            (None, Memory::ScheduleFree { z, .. }, Method::ScheduleFree(config)) => {
+                schedule_free::averaged(config, &slot.value, z)
+            }
+            _ => slot.value.clone(),
+        }
+    }
+
+    /// The weight at the best validation, where one was noted; else that which is kept.
+    #[must_use]
+    pub fn best(&self, slot: &Slot) -> Vec<f32> {
+        slot.best.clone().unwrap_or_else(|| self.kept(slot))
+    }
+
+    /// Notes the present weights as the best.
+    pub fn note_best(&mut self) {
+        let kept: Vec<Vec<f32>> = self.slots.values().map(|slot| self.kept(slot)).collect();
+        for (slot, kept) in self.slots.values_mut().zip(kept) {
+            slot.best = Some(kept);
+        }
+    }
+
+    /// Calls `f` with everything that a resumed run needs, by name, always in the same order.
+    pub fn visit<'a>(&'a mut self, f: &mut dyn FnMut(String, Part<'a>)) {
+        if matches!(self.method, Method::Prodigy(_) | Method::ScheduleFree(_)) {
+            f("shared".to_owned(), Part::F64(&mut self.shared));
+        }
+        for (name, slot) in &mut self.slots {
+            f(format!("value/{name}"), Part::F32(&mut slot.value));
+            slot.memory
+                .visit(&mut |part, values| f(format!("{part}/{name}"), values));
+            for (part, values) in [("ema", &mut slot.ema), ("best", &mut slot.best)] {
+                if let Some(values) = values {
+                    f(format!("{part}/{name}"), Part::F32(values));
+                }
             }
         }
+    }
+
+    /// Bytes that the rule's memory takes, without the weights themselves.
+    #[must_use]
+    pub fn state_bytes(&mut self) -> usize {
+        let mut bytes = 0;
+        for slot in self.slots.values_mut() {
+            slot.memory.visit(&mut |_, part| {
+                bytes += match part {
+                    Part::F32(values) => 4 * values.len(),
+                    Part::U8(values) => values.len(),
+                    Part::F64(values) => 8 * values.len(),
+                }
+            });
+        }
+        bytes
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_update_is_the_learning_rate() {
-        let mut adam = AdamW::new(
-            AdamWConfig {
-                weight_decay: 0.0,
-                ..AdamWConfig::default()
-            },
-            None,
-        );
-        adam.add("w", vec![1.0, 1.0]);
-        adam.update(&BTreeMap::from([("w".to_owned(), vec![0.5, -3.0])]), 0.1);
-        let w = &adam.slots["w"].value;
-        assert!((w[0] - 0.9).abs() < 1e-6 && (w[1] - 1.1).abs() < 1e-6, "{w:?}");
-    }
-
-    #[test]
-    fn clips_to_the_norm_and_leaves_small_ones() {
-        let mut g = BTreeMap::from([("a".to_owned(), vec![3.0]), ("b".to_owned(), vec![4.0])]);
-        assert!((clip(&mut g, 1.0) - 5.0).abs() < 1e-9);
-        assert!((norm(&g) - 1.0).abs() < 1e-5);
-        assert!((clip(&mut g, 10.0) - 1.0).abs() < 1e-5);
-        assert!((norm(&g) - 1.0).abs() < 1e-5);
-    }
-
-    #[test]
-    fn schedules_start_and_end_where_diffusers_has_them() {
-        for (schedule, step, expected) in [
-            (Schedule::Cosine, 0, 0.0),
-            (Schedule::Cosine, 5, 0.5),
-            (Schedule::Cosine, 10, 1.0),
-            (Schedule::Cosine, 60, 0.5),
-            (Schedule::Cosine, 110, 0.0),
-            (Schedule::ConstantWithWarmup, 5, 0.5),
-            (Schedule::ConstantWithWarmup, 99, 1.0),
-            (Schedule::Constant, 0, 1.0),
-        ] {
-            assert!(
-                (schedule.factor(step, 10, 110) - expected).abs() < 1e-12,
-                "{schedule:?} {step}"
-            );
-        }
-    }
-}
+mod tests;

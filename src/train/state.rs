@@ -1,19 +1,16 @@
-//! Checkpoints: the whole state of an optimizer in one safetensors file, and a small JSON file that names it.
+//! Checkpoints: everything that a resumed run needs in one safetensors file, and a small JSON file that names it.
 //!
 //! The JSON file is renamed into place last, so that a kill at any moment leaves the old state or the new one.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
-use super::optimizer::{AdamW, Slot};
+use super::optimizer::Part;
 use crate::digest::write_atomic;
-use crate::model::params::to_vec;
-use crate::model::weights::{Init, Saved, Weights, save};
 
 /// What a checkpoint says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,49 +21,44 @@ pub struct Mark {
     pub run: String,
     /// The file that holds the tensors.
     pub file: String,
-    /// Length of each parameter.
-    pub lengths: BTreeMap<String, usize>,
-    /// Whether averaged weights are kept.
-    pub ema: bool,
 }
 
 /// Saves the state in `folder` under `name`, and removes the one before.
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn store(folder: &Path, name: &str, run: &str, adam: &AdamW) -> Result<(), TrainError> {
+pub fn store(
+    folder: &Path,
+    name: &str,
+    run: &str,
+    step: u64,
+    parts: Vec<(String, Part<'_>)>,
+) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
-    let file = format!("{name}-{:08}.safetensors", adam.step);
-    let mut tensors = Vec::new();
-    let mut lengths = BTreeMap::new();
-    let mut ema = false;
-    for (key, slot) in &adam.slots {
-        lengths.insert(key.clone(), slot.value.len());
-        let average = slot.ema.as_ref();
-        ema |= average.is_some();
-        for (part, values) in [
-            ("value", Some(&slot.value)),
-            ("m", Some(&slot.m)),
-            ("v", Some(&slot.v)),
-            ("ema", average),
-        ] {
-            if let Some(values) = values {
-                let name = format!("{part}/{key}");
-                tensors.push(Saved {
-                    name,
-                    shape: vec![values.len()],
-                    values: values.clone(),
-                });
-            }
-        }
-    }
-    save(&folder.join(&file), &tensors, false)?;
+    let file = format!("{name}-{step:08}.safetensors");
+    let plain: Vec<(String, Dtype, Vec<u8>)> = parts
+        .into_iter()
+        .map(|(name, part)| match part {
+            Part::F32(values) => (name, Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Part::F64(values) => (name, Dtype::F64, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Part::U8(values) => (name, Dtype::U8, values.clone()),
+        })
+        .collect();
+    let views = plain
+        .iter()
+        .map(|(name, dtype, bytes)| {
+            let length = bytes.len() * 8 / dtype.bitsize();
+            TensorView::new(*dtype, vec![length], bytes).map(|view| (name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, _>>();
+    let bytes = views.and_then(|views| safetensors::serialize(views, None));
+    let bytes = bytes.map_err(|e| TrainError::Setting(format!("cannot write the state: {e}")))?;
+    let path = folder.join(&file);
+    write_atomic(&path, &bytes).map_err(TrainError::io(&path))?;
     let mark = Mark {
-        step: adam.step,
+        step,
         run: run.to_owned(),
         file: file.clone(),
-        lengths,
-        ema,
     };
     let text = serde_json::to_vec(&mark).map_err(|e| TrainError::Setting(e.to_string()))?;
     write_atomic(&folder.join(format!("{name}.json")), &text)
@@ -85,44 +77,73 @@ pub fn store(folder: &Path, name: &str, run: &str, adam: &AdamW) -> Result<(), T
     Ok(())
 }
 
-/// Continues from the state in `folder` under `name`, if there is one. `adam` holds the run's parameters.
+/// The state in `folder` under `name`, if there is one.
 ///
 /// # Errors
-/// If the state is of another run or cannot be read.
-pub fn restore(folder: &Path, name: &str, run: &str, adam: &mut AdamW) -> Result<bool, TrainError> {
+/// If it is of another run or cannot be read.
+pub fn find(folder: &Path, name: &str, run: &str) -> Result<Option<Mark>, TrainError> {
     let path = folder.join(format!("{name}.json"));
     if !path.exists() {
-        return Ok(false);
+        return Ok(None);
     }
     let text = fs::read(&path).map_err(TrainError::io(&path))?;
     let mark: Mark = serde_json::from_slice(&text).map_err(|e| TrainError::Config {
         path: path.clone(),
         message: e.to_string(),
     })?;
-    let other = |what: &str| TrainError::OtherRun {
-        path: path.clone(),
-        what: what.to_owned(),
-    };
     if mark.run != run {
-        return Err(other("its configuration, base or snapshot"));
+        return Err(other(&path, "its configuration, base or snapshot"));
     }
-    let expected: BTreeMap<String, usize> = adam.slots.iter().map(|(k, s)| (k.clone(), s.value.len())).collect();
-    if mark.lengths != expected || mark.file.contains(['/', '\\']) {
-        return Err(other("its set of parameters"));
+    if mark.file.contains(['/', '\\']) {
+        return Err(other(&path, "the file that it names"));
     }
-    // The tensors pass through a device without change; the plain CPU is the nearest.
-    let mut weights = Weights::open(&folder.join(&mark.file), &Device::flex())?;
-    for (key, slot) in &mut adam.slots {
-        let n = slot.value.len();
-        let mut read = |part: &str| to_vec(weights.take(&format!("{part}/{key}"), [n], Init::Zeros));
-        *slot = Slot {
-            value: read("value"),
-            m: read("m"),
-            v: read("v"),
-            ema: mark.ema.then(|| read("ema")),
+    Ok(Some(mark))
+}
+
+/// Reads the state that a mark names into the parts of a run.
+///
+/// # Errors
+/// If the file cannot be read or holds other parts.
+pub fn restore(folder: &Path, mark: &Mark, parts: Vec<(String, Part<'_>)>) -> Result<(), TrainError> {
+    let path = folder.join(&mark.file);
+    let bytes = fs::read(&path).map_err(TrainError::io(&path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| TrainError::Config {
+        path: path.clone(),
+        message: e.to_string(),
+    })?;
+    let count = parts.len();
+    for (name, part) in parts {
+        let view = file.tensor(&name).map_err(|_| other(&path, "its set of parameters"))?;
+        let fits = match part {
+            Part::F32(values) => fill(values, &view, Dtype::F32, f32::from_le_bytes),
+            Part::F64(values) => fill(values, &view, Dtype::F64, f64::from_le_bytes),
+            Part::U8(values) => fill(values, &view, Dtype::U8, u8::from_le_bytes),
         };
+        if !fits {
+            return Err(other(&path, "its set of parameters"));
+        }
     }
-    weights.finish()?;
-    adam.step = mark.step;
-    Ok(true)
+    if file.len() != count {
+        return Err(other(&path, "its set of parameters"));
+    }
+    Ok(())
+}
+
+/// Copies a tensor's values; false where there are more or fewer, or of another kind.
+fn fill<T, const N: usize>(values: &mut [T], view: &TensorView<'_>, dtype: Dtype, from: fn([u8; N]) -> T) -> bool {
+    if view.dtype() != dtype || view.data().len() != values.len() * N {
+        return false;
+    }
+    let (chunks, _) = view.data().as_chunks::<N>();
+    for (value, bytes) in values.iter_mut().zip(chunks) {
+        *value = from(*bytes);
+    }
+    true
+}
+
+fn other(path: &Path, what: &str) -> TrainError {
+    TrainError::OtherRun {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    }
 }

@@ -9,7 +9,7 @@ use assent::model::params::to_vec;
 use assent::model::scheduler::NoiseSchedule;
 use assent::model::unet::UNet;
 use assent::train::loss::{Batch, diffusion_loss};
-use assent::train::optimizer::{AdamW, AdamWConfig};
+use assent::train::optimizer::{AdamWConfig, Method, Optimizer};
 use burn::tensor::{Device, Tensor};
 use serde_json::json;
 
@@ -104,15 +104,15 @@ const FAR: f64 = 6e-3;
 
 pub fn adamw(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
     let mut unet = with_adapter(fixture, case)?;
-    let [beta1, beta2] = case.param("betas")?;
     let config = AdamWConfig {
-        beta1,
-        beta2,
+        betas: case.param("betas")?,
         eps: case.number("eps")?,
         weight_decay: case.number("weight_decay")?,
     };
-    let mut optimizer = AdamW::new(config, None);
-    lora::for_each(&mut unet, &mut |name, param| optimizer.add(name, param.values()));
+    let mut optimizer = Optimizer::new(Method::AdamW(config), None);
+    lora::for_each(&mut unet, &mut |name, param| {
+        optimizer.add(name, param.shape(), param.values(), 1.0)
+    });
     let start = optimizer.clone();
     let mut losses = Vec::new();
     for _ in 0..case.count("steps")? {

@@ -180,7 +180,7 @@ pub(super) fn train(run: &BaseRun<'_>, stage: &mut Stage<'_>) -> Result<Finish, 
         training,
         held,
     };
-    let finish = engine::run(&mut objective, &plan(run, "unet", &run.config.unet)?, run.resume, stage)?;
+    let (finish, _) = engine::run(&mut objective, &plan(run, "unet", &run.config.unet)?, run.resume, stage)?;
     let write = |name: &str, module: &mut dyn Module| save(&stage.out.join(name), &collect(module), true);
     write(
         "unet/diffusion_pytorch_model.safetensors",

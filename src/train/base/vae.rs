@@ -111,7 +111,7 @@ pub(super) fn train(run: &BaseRun<'_>, stage: &mut Stage<'_>) -> Result<Finish, 
         held,
     };
     let weights = stage.out.join("vae/diffusion_pytorch_model.safetensors");
-    let finish = engine::run(&mut objective, &plan(run, "vae", &run.config.vae)?, run.resume, stage)?;
+    let (finish, _) = engine::run(&mut objective, &plan(run, "vae", &run.config.vae)?, run.resume, stage)?;
     if finish.complete {
         let mut vae = frozen(&objective.vae);
         save(&weights, &collect(&mut vae), true)?;

@@ -1,8 +1,11 @@
 //! The keys of a section, taken from its own type, so that they are named once.
 
+use std::collections::BTreeMap;
+
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, forward_to_deserialize_any};
 use toml::de::DeTable;
+use toml::{Table, Value};
 
 /// The names of a struct's fields as they stand in a file.
 pub(super) fn of<T: DeserializeOwned>() -> Vec<&'static str> {
@@ -41,6 +44,22 @@ impl<'de> Deserializer<'de> for Names<'_> {
 /// A section of the configuration; keys of others are passed over.
 pub(super) fn section<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|e| e.to_string())
+}
+
+/// The keys of a section whose values are other than those it has when a file says `least` and nothing else.
+pub(super) fn differing<T: DeserializeOwned + Serialize>(section: &T, least: &str) -> BTreeMap<String, String> {
+    let table = |section: &T| Table::try_from(section).unwrap_or_default();
+    let usual = self::section::<T>(least)
+        .map(|section| table(&section))
+        .unwrap_or_default();
+    let own = table(section);
+    own.into_iter()
+        .filter(|(key, value)| usual.get(key) != Some(value))
+        .map(|(key, value)| match value {
+            Value::String(text) => (key, text),
+            other => (key, other.to_string()),
+        })
+        .collect()
 }
 
 /// Refuses the first key of the table that is not known, with its line and the nearest that is.
