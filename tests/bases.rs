@@ -10,7 +10,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use assent::adapter::{self, AdapterFile, Dtype, LoraModule};
+use assent::adapter::{self, AdapterFile, Dtype, Weight};
 use assent::model::base::Base;
 use assent::model::layers::Module;
 use assent::model::params::collect;
@@ -165,13 +165,9 @@ fn an_adapter_for_another_kind_of_base_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/sd15-tiny/model");
-    let module = |path: &str, n: usize| LoraModule {
-        path: path.to_owned(),
-        down: vec![0.1; n],
-        down_shape: vec![1, n],
-        up: vec![0.1; n],
-        up_shape: vec![n, 1],
-        alpha: 1.0,
+    let module = |path: &str, n: usize| {
+        let (down, up) = (Weight::new([1, n], vec![0.1; n]), Weight::new([n, 1], vec![0.1; n]));
+        adapter::Module::lora(path, down, up, 1.0)
     };
     let block = "down_blocks.1.attentions.0.transformer_blocks";
     for (modules, expected) in [

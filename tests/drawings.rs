@@ -199,14 +199,17 @@ fn an_adapter_draws_the_same_live_and_merged_into_the_base() {
     let merged = changed(folder.path(), |weights, _| {
         for module in &file.modules {
             let target = weight(weights, &format!("{}.weight", module.path));
-            let (rank, out) = (module.down_shape[0], module.up_shape[0]);
-            let row = module.down.len() / rank;
+            let adapter::Form::Lora { down, up, .. } = &module.form else {
+                panic!("`{}` is no LoRA", module.path);
+            };
+            let (rank, out) = (down.shape[0], up.shape[0]);
+            let row = down.values.len() / rank;
             assert_eq!((target.shape[0], target.values.len()), (out, out * row));
             let scale = strength * module.alpha / rank as f32;
             for (i, value) in target.values.iter_mut().enumerate() {
                 let (o, j) = (i / row, i % row);
                 let sum: f32 = (0..rank)
-                    .map(|r| module.up[o * rank + r] * module.down[r * row + j])
+                    .map(|r| up.values[o * rank + r] * down.values[r * row + j])
                     .sum();
                 *value += scale * sum;
             }
@@ -215,6 +218,8 @@ fn an_adapter_draws_the_same_live_and_merged_into_the_base() {
     let bare = load(&model());
     let mut live = bare.clone();
     lora::attach_pipeline(&mut live, &file, [f64::from(strength); 2]).unwrap();
+    let mut inside = live.clone();
+    lora::merge_pipeline(&mut inside);
     let device = Device::flex();
     let settings = Settings {
         size: [64, 64],
@@ -232,6 +237,7 @@ fn an_adapter_draws_the_same_live_and_merged_into_the_base() {
     };
     let expected = draw(&load(&merged));
     assert!(error(&draw(&live), &expected) < TOLERANCE);
+    assert!(error(&draw(&inside), &expected) < TOLERANCE);
     assert!(error(&draw(&bare), &expected) > 10.0 * TOLERANCE);
 }
 

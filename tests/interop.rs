@@ -133,7 +133,7 @@ fn diffusers_computes_the_same_with_an_adapter_of_ours() {
     }
 }
 
-fn adapter_modules(config: &UNetConfig) -> Vec<adapter::LoraModule> {
+fn adapter_modules(config: &UNetConfig) -> Vec<adapter::Module> {
     // Fresh adapters ask for gradients, so this copy is on a device that can give them.
     let mut adapted = UNet::build(config, &mut Weights::fresh(11, &Device::flex().autodiff())).unwrap();
     let paths = lora::attach(&mut adapted, Targets::Attention, RANK, ALPHA, 5);
@@ -141,8 +141,11 @@ fn adapter_modules(config: &UNetConfig) -> Vec<adapter::LoraModule> {
     assert_eq!(modules.len(), paths.len());
     assert_eq!(modules.len(), 192, "SD 1.5 has 192 modules to adapt");
     for module in &mut modules {
-        let up = Draws::new(9, &module.path).normals(module.up.len());
-        module.up = up.into_iter().map(|v| 0.3 * v).collect();
+        let adapter::Form::Lora { up, .. } = &mut module.form else {
+            panic!("`{}` is no LoRA", module.path);
+        };
+        let normals = Draws::new(9, &module.path).normals(up.values.len());
+        up.values = normals.into_iter().map(|v| 0.3 * v).collect();
     }
     modules
 }

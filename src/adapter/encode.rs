@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{AdapterError, AdapterFile, Container, Dtype, Format, LoraModule};
+use super::peft::PEFT_METADATA;
+use super::{AdapterError, AdapterFile, Container, Dtype, Form, Format, Module, Weight};
 use crate::names::kohya_name;
-
-/// Header key under which diffusers keeps rank and alpha.
-pub(super) const PEFT_METADATA: &str = "lora_adapter_metadata";
 
 /// Lays out an adapter. Adds the hashes of the tensor region (`sshs_model_hash`, `modelspec.hash_sha256`) and, for
 /// PEFT, the ranks and alphas; entries of the other layout's header are dropped.
@@ -20,38 +18,33 @@ pub fn encode(adapter: &AdapterFile, format: Format, dtype: Dtype) -> Result<Con
     let mut tensors = BTreeMap::new();
     for m in &adapter.modules {
         m.check()?;
-        let (down, up, prefix) = match format {
-            Format::Kohya => {
-                let name = kohya_name(&m.path, xl).ok_or_else(|| AdapterError::Module {
-                    module: m.path.clone(),
-                    expected: "a module of SDXL's U-Net or text encoders".into(),
-                    found: "a path that has no name in kohya's layout".into(),
-                })?;
-                (".lora_down.weight", ".lora_up.weight", name)
-            }
-            Format::Peft => (".lora_A.weight", ".lora_B.weight", peft_name(&m.path)),
+        let prefix = match format {
+            Format::Kohya => kohya_name(&m.path, xl).ok_or_else(|| AdapterError::Module {
+                module: m.path.clone(),
+                expected: "a module of SDXL's U-Net or text encoders".into(),
+                found: "a path that has no name in kohya's layout".into(),
+            })?,
+            Format::Peft => peft_name(&m.path),
         };
-        let narrow = |tensor, values: &[f32]| {
-            dtype.narrow(values).ok_or(AdapterError::NotFinite {
+        for (suffix, tensor, Weight { shape, values }) in parts(m, format)? {
+            let bytes = dtype.narrow(&values).ok_or(AdapterError::NotFinite {
                 module: m.path.clone(),
                 tensor,
                 dtype,
-            })
-        };
-        let mut put = |suffix: &str, shape: &[usize], bytes: Vec<u8>| match tensors
-            .insert(format!("{prefix}{suffix}"), (dtype, shape.to_vec(), bytes))
-        {
-            None => Ok(()),
-            Some(_) => Err(AdapterError::Module {
-                module: m.path.clone(),
-                expected: "each module once".into(),
-                found: format!("a second `{prefix}{suffix}`"),
-            }),
-        };
-        put(down, &m.down_shape, narrow("down", &m.down)?)?;
-        put(up, &m.up_shape, narrow("up", &m.up)?)?;
-        if format == Format::Kohya {
-            put(".alpha", &[], narrow("alpha", &[m.alpha])?)?;
+            })?;
+            let key = format!("{prefix}.{suffix}");
+            if tensors.insert(key.clone(), (dtype, shape, bytes)).is_some() {
+                return Err(AdapterError::Module {
+                    module: m.path.clone(),
+                    expected: "each module once".into(),
+                    found: format!("a second `{key}`"),
+                });
+            }
+        }
+        if let Form::Ia3 { on_input, .. } = &m.form {
+            let flag = if *on_input { 1.0 } else { 0.0 };
+            let bytes = dtype.narrow(&[flag]).unwrap_or_default();
+            tensors.insert(format!("{prefix}.on_input"), (dtype, Vec::new(), bytes));
         }
     }
     let mut header = adapter.header.clone();
@@ -69,6 +62,60 @@ pub fn encode(adapter: &AdapterFile, format: Format, dtype: Dtype) -> Result<Con
     Ok(container)
 }
 
+/// Suffix, name for errors, and values of everything that a module keeps in a file of this layout.
+fn parts(m: &Module, format: Format) -> Result<Vec<(&'static str, &'static str, Weight)>, AdapterError> {
+    if format == Format::Peft {
+        let Form::Lora { down, up, mid: None } = &m.form else {
+            return Err(unwritable(m, m.form.name()));
+        };
+        if m.bias.is_some() || m.magnitude.as_ref().is_some_and(|m| m.on_input) {
+            return Err(unwritable(m, "a change of the bias, or lengths of input channels"));
+        }
+        let mut parts = vec![
+            ("lora_A.weight", "down", down.clone()),
+            ("lora_B.weight", "up", up.clone()),
+        ];
+        if let Some(magnitude) = &m.magnitude {
+            let n = magnitude.lengths.values.len();
+            let shape = match down.shape.len() {
+                4 => vec![1, n, 1, 1],
+                _ => vec![n],
+            };
+            let weight = Weight::new(shape, magnitude.lengths.values.clone());
+            parts.push(("lora_magnitude_vector", "lora_magnitude_vector", weight));
+        }
+        return Ok(parts);
+    }
+    let mut parts: Vec<_> = m
+        .form
+        .parts()
+        .into_iter()
+        .map(|(suffix, weight)| (suffix, suffix, weight.clone()))
+        .collect();
+    if let Some(magnitude) = &m.magnitude {
+        parts.push(("dora_scale", "dora_scale", magnitude.lengths.clone()));
+    }
+    if let Some(bias) = &m.bias {
+        let suffix = match m.form {
+            Form::Norm { .. } => "b_norm",
+            _ => "diff_b",
+        };
+        parts.push((suffix, suffix, bias.clone()));
+    }
+    if m.form.has_rank() {
+        parts.push(("alpha", "alpha", Weight::new([], vec![m.alpha])));
+    }
+    Ok(parts)
+}
+
+fn unwritable(m: &Module, found: &str) -> AdapterError {
+    AdapterError::Module {
+        module: m.path.clone(),
+        expected: "a LoRA update, the only kind that diffusers loads; hint: write kohya's layout".into(),
+        found: found.to_owned(),
+    }
+}
+
 fn peft_name(path: &str) -> String {
     match path.starts_with("text_encoder") {
         true => path.to_owned(),
@@ -77,8 +124,8 @@ fn peft_name(path: &str) -> String {
 }
 
 /// PEFT's configuration of each part: the commonest rank and alpha, and patterns for the modules that differ.
-fn peft_metadata(modules: &[LoraModule]) -> Value {
-    let mut parts: BTreeMap<&str, Vec<(&str, &LoraModule)>> = BTreeMap::new();
+fn peft_metadata(modules: &[Module]) -> Value {
+    let mut parts: BTreeMap<&str, Vec<(&str, &Module)>> = BTreeMap::new();
     for m in modules {
         let (part, path) = match m.path.split_once('.') {
             Some((part @ ("text_encoder" | "text_encoder_2"), path)) => (part, path),
@@ -111,7 +158,7 @@ fn peft_metadata(modules: &[LoraModule]) -> Value {
             ("r", json!(rank)),
             ("rank_pattern", json!(ranks)),
             ("target_modules", json!(targets)),
-            ("use_dora", json!(false)),
+            ("use_dora", json!(members.iter().any(|(_, m)| m.magnitude.is_some()))),
             ("use_rslora", json!(false)),
         ] {
             out.insert(format!("{part}.{key}"), value);

@@ -1,8 +1,9 @@
-//! Adapter files: LoRA weights in the layouts that other programs read, and the headers they expect.
+//! Adapter files: updates of a model's weights in the layouts that other programs read, and the headers they expect.
 //!
-//! Two layouts are known: kohya's (`lora_unet_….lora_down.weight` with `.alpha` tensors) and the one of diffusers and
-//! PEFT (`unet.….lora_A.weight`, alpha in the header). [`read`] recognises either by its keys; [`encode`] builds one as
-//! a [`Container`], whose bytes depend on its content alone. An entry that no layout explains is named and refused.
+//! Two layouts are known: kohya's (`lora_unet_….lora_down.weight` with `.alpha` tensors), which LyCORIS, OneTrainer and
+//! ComfyUI share, and the one of diffusers and PEFT (`unet.….lora_A.weight`, alpha in the header or in a file beside).
+//! [`open`] recognises either by its keys; [`encode`] builds one as a [`Container`], whose bytes depend on its content
+//! alone. The forms of updates are those of [`Form`]. An entry that no layout explains is named and refused.
 //!
 //! This room knows shapes and names, never a model or a tensor library, and opens no registry.
 
@@ -10,14 +11,18 @@ mod container;
 mod decode;
 mod encode;
 mod header;
+mod module;
+mod peft;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 pub use container::{Container, Dtype, Entry, HEADER_LIMIT, Written};
-pub use decode::{Listing, decode};
+pub use decode::{Listing, decode, decode_beside};
 pub use encode::encode;
 pub use header::{Optimisation, TrainingFacts};
+pub use module::{Factor, Form, Magnitude, Module, Product, Weight};
 
 /// What can be wrong with an adapter or its file.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +45,8 @@ pub enum AdapterError {
     },
     /// Entries that no known adapter layout explains, beside some that one does or alone.
     #[error(
-        "`{path}`: expected the entries of a LoRA adapter, found {count} others: {shown}; hint: is it of another kind, \
-         such as LoHa or LoKr, or no adapter at all?"
+        "`{path}`: expected the entries of an adapter, found {count} that none explains: {shown}; hint: is it of another \
+         kind, such as OFT or GLoRA, for another family of models, or no adapter at all?"
     )]
     UnknownKeys {
         /// The file.
@@ -52,12 +57,12 @@ pub enum AdapterError {
         count: usize,
     },
     /// No entry at all.
-    #[error("`{path}` holds no tensors: expected the entries of a LoRA adapter")]
+    #[error("`{path}` holds no tensors: expected the entries of an adapter")]
     Empty {
         /// The file.
         path: String,
     },
-    /// A module lacks one of its two matrices, or they do not fit together.
+    /// A module lacks a part of its update, or the parts do not fit together.
     #[error("module `{module}`: expected {expected}, found {found}")]
     Module {
         /// Path of the module, or its key in the file.
@@ -106,74 +111,6 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// One adapted module: the update to its weight is `alpha / rank · up · down`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoraModule {
-    /// Path as diffusers names it, e.g. `down_blocks.0.attentions.0.proj_in`. Modules of the U-Net stand bare; those
-    /// of a text encoder carry the encoder's folder, e.g. `text_encoder.text_model.encoder.layers.0.mlp.fc1`.
-    pub path: String,
-    /// The first matrix, row-major.
-    pub down: Vec<f32>,
-    /// `[rank, in]`, or `[rank, in, k, k]` for a convolution.
-    pub down_shape: Vec<usize>,
-    /// The second matrix, row-major.
-    pub up: Vec<f32>,
-    /// `[out, rank]`, or `[out, rank, 1, 1]` for a convolution.
-    pub up_shape: Vec<usize>,
-    /// Numerator of the scale. Readers give a missing or zero alpha the value of the rank, which is scale 1.
-    pub alpha: f32,
-}
-
-impl LoraModule {
-    /// Rank of the update: the rows of `down`.
-    pub fn rank(&self) -> usize {
-        self.down_shape.first().copied().unwrap_or(0)
-    }
-
-    /// What the product `up · down` is multiplied by: `alpha / rank`.
-    pub fn scale(&self) -> f32 {
-        self.alpha / self.rank().max(1) as f32
-    }
-
-    /// Refuses shapes that do not fit together and values that are not finite.
-    pub fn check(&self) -> Result<(), AdapterError> {
-        let fits = |data: &[f32], shape: &[usize]| {
-            shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) == Some(data.len()) && !data.is_empty()
-        };
-        let (down, up) = (&self.down_shape, &self.up_shape);
-        let ranks = down.len() == up.len() && matches!(down.len(), 2 | 4) && up.get(1) == down.first();
-        let pointwise = up.get(2..).is_some_and(|k| k.iter().all(|d| *d == 1));
-        if !ranks || !pointwise || !fits(&self.down, down) || !fits(&self.up, up) {
-            return Err(AdapterError::Module {
-                module: self.path.clone(),
-                expected: "down [r, in] and up [out, r], or down [r, in, k, k] and up [out, r, 1, 1]".into(),
-                found: format!(
-                    "down {down:?} of {} values and up {up:?} of {} values",
-                    self.down.len(),
-                    self.up.len()
-                ),
-            });
-        }
-        for (tensor, data) in [("down", &self.down), ("up", &self.up)] {
-            if !data.iter().all(|v| v.is_finite()) {
-                return Err(AdapterError::NotFinite {
-                    module: self.path.clone(),
-                    tensor,
-                    dtype: Dtype::F32,
-                });
-            }
-        }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return Err(AdapterError::Module {
-                module: self.path.clone(),
-                expected: "a positive alpha".into(),
-                found: self.alpha.to_string(),
-            });
-        }
-        Ok(())
-    }
-}
-
 /// How many unexplained keys a refusal shows.
 const SHOWN_KEYS: usize = 5;
 
@@ -194,7 +131,7 @@ fn unknown_keys(path: &str, keys: &[String]) -> AdapterError {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterFile {
     /// The modules, sorted by path.
-    pub modules: Vec<LoraModule>,
+    pub modules: Vec<Module>,
     /// The header's entries; every value is a string.
     pub header: BTreeMap<String, String>,
 }
@@ -217,7 +154,32 @@ impl AdapterFile {
 /// refused.
 pub fn read(path: &Path) -> Result<AdapterFile, AdapterError> {
     let name = path.display().to_string();
-    Ok(decode(&Container::read(path)?, &name)?.known(&name)?.adapter)
+    Ok(open(path)?.1.known(&name)?.adapter)
+}
+
+/// Longest `adapter_config.json` that is read, in bytes.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// Reads a file and explains it, with the `adapter_config.json` beside it where PEFT wrote one. Unknown entries are
+/// listed in the result.
+pub fn open(path: &Path) -> Result<(Container, Listing), AdapterError> {
+    let container = Container::read(path)?;
+    let beside = path.with_file_name("adapter_config.json");
+    let config = match std::fs::File::open(&beside) {
+        Err(_) => None,
+        Ok(file) => {
+            let mut text = String::new();
+            file.take(CONFIG_LIMIT)
+                .read_to_string(&mut text)
+                .map_err(|source| AdapterError::Io {
+                    path: beside.display().to_string(),
+                    source,
+                })?;
+            Some(text)
+        }
+    };
+    let listing = decode_beside(&container, &path.display().to_string(), config.as_deref())?;
+    Ok((container, listing))
 }
 
 /// Writes an adapter in kohya's layout. The same adapter always gives the same bytes.
@@ -230,5 +192,7 @@ pub fn write_peft(path: &Path, adapter: &AdapterFile, dtype: Dtype) -> Result<Wr
     encode(adapter, Format::Peft, dtype)?.write(path)
 }
 
+#[cfg(test)]
+mod decode_tests;
 #[cfg(test)]
 mod tests;

@@ -2,19 +2,22 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn module(path: &str, rank: usize, alpha: f32, kernel: Option<usize>) -> LoraModule {
+fn module(path: &str, rank: usize, alpha: f32, kernel: Option<usize>) -> Module {
     let (input, output) = (6, 5);
     let tail = |k: usize| if kernel.is_some() { vec![k, k] } else { vec![] };
     let down_shape = [vec![rank, input], tail(kernel.unwrap_or(1))].concat();
     let up_shape = [vec![output, rank], tail(1)].concat();
     let values = |n: usize, from: f32| (0..n).map(|i| from + i as f32 / 8.0).collect::<Vec<_>>();
-    LoraModule {
-        path: path.into(),
-        down: values(down_shape.iter().product(), -1.0),
-        up: values(up_shape.iter().product(), 0.5),
-        down_shape,
-        up_shape,
-        alpha,
+    let down = values(down_shape.iter().product(), -1.0);
+    let up = values(up_shape.iter().product(), 0.5);
+    Module::lora(path, Weight::new(down_shape, down), Weight::new(up_shape, up), alpha)
+}
+
+/// The values of a LoRA's first matrix.
+fn down(module: &mut Module) -> &mut Vec<f32> {
+    match &mut module.form {
+        Form::Lora { down, .. } => &mut down.values,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -154,12 +157,12 @@ fn what_is_no_adapter_is_named() {
         })
         .collect();
     tensors.insert(
-        "lora_unet_mid_block_attentions_0_proj_in.dora_scale".into(),
+        "lora_unet_mid_block_attentions_0_proj_in.oft_blocks".into(),
         (Dtype::F32, vec![1], vec![0; 4]),
     );
     Container::new(BTreeMap::new(), tensors.clone()).write(&path).unwrap();
     let error = read(&path).unwrap_err();
-    assert!(matches!(&error, AdapterError::UnknownKeys { shown, count: 1, .. } if shown.ends_with("dora_scale`")));
+    assert!(matches!(&error, AdapterError::UnknownKeys { shown, count: 1, .. } if shown.ends_with("oft_blocks`")));
 
     let strange = tensors
         .iter()
@@ -168,26 +171,29 @@ fn what_is_no_adapter_is_named() {
     Container::new(BTreeMap::new(), strange).write(&path).unwrap();
     let text = read(&path).unwrap_err().to_string();
     assert!(
-        text.contains("found 13 others: `x_te_") && text.contains(", …; hint"),
+        text.contains("found 13 that none explains: `x_te_") && text.contains(", …; hint"),
         "{text}"
     );
 
-    tensors.retain(|k, _| !k.ends_with("dora_scale") && !k.ends_with("proj_in.lora_up.weight"));
+    tensors.retain(|k, _| !k.ends_with("oft_blocks") && !k.ends_with("proj_in.lora_up.weight"));
     Container::new(BTreeMap::new(), tensors).write(&path).unwrap();
     assert!(matches!(read(&path).unwrap_err(), AdapterError::Module { module, .. } if module.ends_with("proj_in")));
 
     let mut broken = adapter();
-    broken.modules[1].down[3] = f32::NAN;
+    down(&mut broken.modules[1])[3] = f32::NAN;
     assert!(matches!(
         write_kohya(&path, &broken, Dtype::F32),
-        Err(AdapterError::NotFinite { tensor: "down", .. })
+        Err(AdapterError::NotFinite {
+            tensor: "lora_down.weight",
+            ..
+        })
     ));
-    broken.modules[1].down[3] = 1e6;
+    down(&mut broken.modules[1])[3] = 1e6;
     assert!(matches!(
         write_peft(&path, &broken, Dtype::F16),
         Err(AdapterError::NotFinite { dtype: Dtype::F16, .. })
     ));
-    broken.modules[1].down.pop();
+    down(&mut broken.modules[1]).pop();
     assert!(matches!(
         write_peft(&path, &broken, Dtype::F32),
         Err(AdapterError::Module { .. })

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use serde_json::json;
 
 use super::{Context, Exit, HintExt, Style, Table};
-use crate::adapter::{Container, LoraModule, decode};
+use crate::adapter::{self, Module};
 use crate::receipt;
 
 /// Options of `assent adapter`.
@@ -36,13 +36,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     }
 }
 
-/// Findings when the file holds what no LoRA layout explains, or is not what its receipt says.
+/// Findings when the file holds what no layout explains, or is not what its receipt says.
 fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
     let path = super::audit::adapter_at(path)
         .ok_or_else(|| anyhow!("`{}` is no adapter file", path.display()))
         .hint("name a `.safetensors` file, or the folder of a run")?;
-    let container = Container::read(&path)?;
-    let listing = decode(&container, &path.display().to_string())?;
+    let (container, listing) = adapter::open(&path)?;
     let sealed = receipt::open(&container)?;
     let changes = match &sealed {
         Some(sealed) => receipt::changes(&container, sealed)?
@@ -53,7 +52,11 @@ fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
     };
     let modules = &listing.adapter.modules;
     let mut ranks: BTreeMap<usize, usize> = BTreeMap::new();
-    modules.iter().for_each(|m| *ranks.entry(m.rank()).or_default() += 1);
+    for m in modules.iter().filter(|m| m.form.has_rank()) {
+        *ranks.entry(m.rank()).or_default() += 1;
+    }
+    let mut forms: BTreeMap<String, usize> = BTreeMap::new();
+    modules.iter().for_each(|m| *forms.entry(form(m)).or_default() += 1);
     let rank = ranks.iter().max_by_key(|(_, n)| **n).map(|(rank, _)| *rank);
     let exit = if listing.unknown.is_empty() && changes.is_empty() {
         Exit::Done
@@ -66,6 +69,7 @@ fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
             "dtype": listing.dtype,
             "rank": rank,
             "modules": modules.len(),
+            "forms": forms,
             "header": container.metadata,
             "tensor_sha256": container.tensor_digest(),
             "receipt": sealed.as_ref().map(|s| &s.receipt),
@@ -79,13 +83,20 @@ fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
     let shown = ranks
         .iter()
         .map(|(rank, n)| format!("{n} of rank {rank}"))
-        .collect::<Vec<_>>()
-        .join(", ");
+        .collect::<Vec<_>>();
+    let shown = match shown.as_slice() {
+        [] => String::new(),
+        ranks => format!(": {}", ranks.join(", ")),
+    };
     context.line(format_args!(
-        "{} layout, {dtype}, {} modules: {shown}",
+        "{} layout, {dtype}, {} modules{shown}",
         listing.format,
         modules.len()
     ))?;
+    if forms.keys().any(|form| form != "lora") {
+        let kinds: Vec<String> = forms.iter().map(|(form, n)| format!("{n} {form}")).collect();
+        context.line(format_args!("updates  {}", kinds.join(", ")))?;
+    }
     context.line(format_args!("tensors  {}", container.tensor_digest()))?;
     match (&sealed, changes.as_slice()) {
         (None, _) => context.line(context.paint(Style::Warn, "it carries no receipt"))?,
@@ -115,16 +126,27 @@ fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
         context.line(format_args!("\n{}", table(context, modules)))?;
     }
     for key in &listing.unknown {
-        context.warn(format_args!("`{key}` is no part of a LoRA adapter"));
+        context.warn(format_args!("`{key}` is no part of an adapter"));
     }
     Ok(exit)
 }
 
-fn table(context: &Context, modules: &[LoraModule]) -> Table {
-    let mut table = Table::new(context, ["module", "down", "up", "alpha"]);
+/// What the field calls the module's update.
+fn form(m: &Module) -> String {
+    let dora = if m.magnitude.is_some() { " with dora" } else { "" };
+    format!("{}{dora}", m.form.name())
+}
+
+fn table(context: &Context, modules: &[Module]) -> Table {
+    let mut table = Table::new(context, ["module", "form", "parts", "alpha"]);
     for m in modules {
-        let (down, up) = (format!("{:?}", m.down_shape), format!("{:?}", m.up_shape));
-        table.row([m.path.clone(), down, up, m.alpha.to_string()]);
+        let parts: Vec<String> = m
+            .form
+            .parts()
+            .iter()
+            .map(|(name, w)| format!("{name} {:?}", w.shape))
+            .collect();
+        table.row([m.path.clone(), form(m), parts.join(" "), m.alpha.to_string()]);
     }
     table
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use serde_json::json;
 
 use super::{Context, Exit, HintExt};
-use crate::adapter::{Container, Dtype, Format, Listing, decode, encode};
+use crate::adapter::{self, Dtype, Format, Listing, encode};
 use crate::digest::Sha256Digest;
 use crate::receipt;
 use crate::registry::NewAdapter;
@@ -54,8 +54,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         .ok_or_else(|| anyhow!("`{}` is no adapter and no folder of a run", args.source.display()))
         .hint("name a `.safetensors` file, or a folder that holds an `adapter.safetensors`")?;
     let name = path.display().to_string();
-    let source = Container::read(&path)?;
-    let listing = decode(&source, &name)?.known(&name)?;
+    let (source, listing) = adapter::open(&path)?;
+    let listing = listing.known(&name)?;
     let format = match args.format {
         FormatArg::Kohya => Format::Kohya,
         FormatArg::Peft => Format::Peft,

@@ -1,18 +1,22 @@
-//! Low-rank adapters on a model's layers: which layers get one, how they start, attaching, reading them back.
+//! Adapters on a model's layers: which layers get one, how they start, attaching, merging, reading them back.
 //!
-//! The layers themselves do the arithmetic (`model::layers::LowRank`), in activation space. Knows the adapter's values
-//! (`adapter::LoraModule`) and the model; no files, no training loop.
+//! The layers themselves do the arithmetic (`model::branch`). Knows the adapter's values (`adapter::Module`) and the
+//! model; no files, no training loop.
 
+mod parts;
+mod put;
 mod targets;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+pub use parts::{extract, for_each};
+pub use put::{attach_modules, merge};
 pub use targets::{Targets, module_paths};
 
-use crate::adapter::{AdapterFile, LoraModule};
+use crate::adapter::{self, AdapterFile};
 use crate::model::base::Family;
-use crate::model::layers::{Conv2d, Linear, LowRank, Module, ParamMut, Visitor, join};
-use crate::model::params::to_vec;
+use crate::model::branch::{Branch, Update};
+use crate::model::layers::{Conv2d, Linear, Module, Visitor, join};
 use crate::model::pipeline::Pipeline;
 use crate::model::weights::Draws;
 
@@ -37,20 +41,18 @@ pub enum LoraError {
     },
     /// A module whose shapes are not those of the model's layer.
     #[error(
-        "module `{path}`: expected down {expected_down:?} and up {expected_up:?}, found {down:?} and {up:?}; hint: is it \
-         made for another base?"
+        "module `{path}`: expected an update of a weight {expected:?}, found {form} of {found:?}; hint: is it made for \
+         another base?"
     )]
     Shape {
         /// Which module.
         path: String,
-        /// What the layer needs.
-        expected_down: Vec<usize>,
-        /// What the layer needs.
-        expected_up: Vec<usize>,
-        /// What the adapter has.
-        down: Vec<usize>,
-        /// What the adapter has.
-        up: Vec<usize>,
+        /// Shape of the layer's weight.
+        expected: Vec<usize>,
+        /// What the module's form is called.
+        form: &'static str,
+        /// Shape of what it updates.
+        found: Vec<usize>,
     },
     /// Fewer modules than the configuration of the model says there are.
     #[error("expected {expected} modules to adapt, found {found}; a run with fewer would fail silently")]
@@ -88,76 +90,45 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn down<const D: usize>(&self, path: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let fan_in: usize = shape[1..].iter().product();
-        let bound = (1.0 / fan_in as f64).sqrt();
+    /// `[rank, in·k·k]`
+    fn down(&self, path: &str, columns: usize, device: &Device) -> Tensor<2> {
+        let bound = (1.0 / columns as f64).sqrt();
         let mut draws = Draws::new(self.seed, &join(path, "lora_A"));
-        let n = shape.iter().product();
+        let n = self.rank * columns;
         let values: Vec<f32> = (0..n).map(|_| ((2.0 * draws.uniform() - 1.0) * bound) as f32).collect();
-        Tensor::from_data(TensorData::new(values, shape), device).require_grad()
+        Tensor::from_data(TensorData::new(values, [self.rank, columns]), device).require_grad()
+    }
+
+    /// A fresh branch beside a weight `[out, columns]`.
+    fn branch(&mut self, path: &str, [out, columns]: [usize; 2], device: &Device) -> Option<Branch> {
+        if !self.targets.covers(path) {
+            return None;
+        }
+        self.paths.push(path.to_owned());
+        Some(Branch {
+            update: Update::Lora {
+                down: self.down(path, columns, device),
+                up: Tensor::zeros([out, self.rank], device).require_grad(),
+                mid: None,
+            },
+            magnitude: None,
+            scale: self.scale,
+            weight: 1.0,
+        })
     }
 }
 
 impl Visitor for Fresh {
     fn linear(&mut self, path: &str, layer: &mut Linear) {
-        if self.targets.covers(path) {
-            let ([output, input], device) = (layer.weight.dims(), layer.weight.device());
-            let down = self.down(path, [self.rank, input], &device);
-            let up = Tensor::zeros([output, self.rank], &device).require_grad();
-            layer.branches.push(LowRank::Linear {
-                down,
-                up,
-                scale: self.scale,
-            });
-            self.paths.push(path.to_owned());
-        }
+        let branch = self.branch(path, layer.weight.dims(), &layer.weight.device());
+        layer.branches.extend(branch);
     }
 
     fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        if self.targets.covers(path) {
-            let ([output, input, kh, kw], device) = (layer.weight.dims(), layer.weight.device());
-            let down = self.down(path, [self.rank, input, kh, kw], &device);
-            let up = Tensor::zeros([output, self.rank, 1, 1], &device).require_grad();
-            layer.branches.push(LowRank::Conv {
-                down,
-                up,
-                scale: self.scale,
-            });
-            self.paths.push(path.to_owned());
-        }
+        let [out, input, kh, kw] = layer.weight.dims();
+        let branch = self.branch(path, [out, input * kh * kw], &layer.weight.device());
+        layer.branches.extend(branch);
     }
-}
-
-/// Puts an adapter on a model, `weight` times as strong as it was trained; beside whatever is there already.
-///
-/// # Errors
-/// If the adapter has a module that the model has not, or one of another shape. The model is then unchanged in part:
-/// load it again.
-pub fn attach_modules(model: &mut dyn Module, modules: &[LoraModule], weight: f64) -> Result<(), LoraError> {
-    let mut put = Put {
-        modules,
-        weight,
-        used: vec![false; modules.len()],
-        error: None,
-    };
-    model.visit("", &mut put);
-    if let Some(error) = put.error {
-        return Err(error);
-    }
-    let unknown: Vec<&str> = put
-        .used
-        .iter()
-        .zip(modules)
-        .filter(|(used, _)| !**used)
-        .map(|(_, m)| m.path.as_str())
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(LoraError::Unknown {
-        count: unknown.len(),
-        shown: unknown.iter().take(3).copied().collect::<Vec<_>>().join(", "),
-    })
 }
 
 /// Puts an adapter on the networks of a pipeline that it is for: the U-Net, and the text encoders where it has modules
@@ -179,7 +150,7 @@ pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, [weight, cli
             base: pipeline.family,
         });
     }
-    let mut parts: [Vec<LoraModule>; 3] = Default::default();
+    let mut parts: [Vec<adapter::Module>; 3] = Default::default();
     for module in &file.modules {
         let (part, path) = match (
             module.path.strip_prefix("text_encoder."),
@@ -189,7 +160,7 @@ pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, [weight, cli
             (_, Some(rest)) if pipeline.second.is_some() => (2, rest),
             _ => (0, module.path.as_str()),
         };
-        parts[part].push(LoraModule {
+        parts[part].push(adapter::Module {
             path: path.to_owned(),
             ..module.clone()
         });
@@ -203,129 +174,12 @@ pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, [weight, cli
     }
 }
 
-struct Put<'a> {
-    modules: &'a [LoraModule],
-    weight: f64,
-    used: Vec<bool>,
-    error: Option<LoraError>,
-}
-
-impl<'a> Put<'a> {
-    fn find(&mut self, path: &str) -> Option<&'a LoraModule> {
-        let i = self.modules.iter().position(|m| m.path == path)?;
-        self.used[i] = true;
-        Some(&self.modules[i])
-    }
-
-    /// Whether the module fits a layer with a weight of this shape.
-    fn fits(&mut self, module: &LoraModule, weight: &[usize]) -> bool {
-        let rank = module.down_shape.first().copied().unwrap_or(0);
-        let expected_down: Vec<usize> = std::iter::once(rank).chain(weight[1..].iter().copied()).collect();
-        let mut expected_up = vec![weight[0], rank];
-        expected_up.extend(weight[2..].iter().map(|_| 1));
-        let fits = rank > 0 && module.down_shape == expected_down && module.up_shape == expected_up;
-        if !fits && self.error.is_none() {
-            self.error = Some(LoraError::Shape {
-                path: module.path.clone(),
-                expected_down,
-                expected_up,
-                down: module.down_shape.clone(),
-                up: module.up_shape.clone(),
-            });
-        }
-        fits
-    }
-}
-
-fn tensor<const D: usize>(values: &[f32], shape: &[usize], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape.to_vec()), device)
-}
-
-impl Visitor for Put<'_> {
-    fn linear(&mut self, path: &str, layer: &mut Linear) {
-        let Some(m) = self.find(path) else { return };
-        if self.fits(m, &layer.weight.dims()) {
-            let device = layer.weight.device();
-            layer.branches.push(LowRank::Linear {
-                down: tensor(&m.down, &m.down_shape, &device),
-                up: tensor(&m.up, &m.up_shape, &device),
-                scale: f64::from(m.scale()) * self.weight,
-            });
-        }
-    }
-
-    fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        let Some(m) = self.find(path) else { return };
-        if self.fits(m, &layer.weight.dims()) {
-            let device = layer.weight.device();
-            layer.branches.push(LowRank::Conv {
-                down: tensor(&m.down, &m.down_shape, &device),
-                up: tensor(&m.up, &m.up_shape, &device),
-                scale: f64::from(m.scale()) * self.weight,
-            });
-        }
-    }
-}
-
-/// Calls `f` with both tensors of every adapter on the model, as `PATH.lora_A.weight` and `PATH.lora_B.weight`, in the
-/// model's order. With several adapters on a layer only the first is shown: that is the one under training.
-pub fn for_each(model: &mut dyn Module, f: &mut dyn FnMut(&str, ParamMut<'_>)) {
-    model.visit("", &mut Branches(f));
-}
-
-struct Branches<'f>(&'f mut dyn FnMut(&str, ParamMut<'_>));
-
-impl Visitor for Branches<'_> {
-    fn linear(&mut self, path: &str, layer: &mut Linear) {
-        if let Some(LowRank::Linear { down, up, .. }) = layer.branches.first_mut() {
-            (self.0)(&join(path, "lora_A.weight"), ParamMut::Two(down));
-            (self.0)(&join(path, "lora_B.weight"), ParamMut::Two(up));
-        }
-    }
-
-    fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        if let Some(LowRank::Conv { down, up, .. }) = layer.branches.first_mut() {
-            (self.0)(&join(path, "lora_A.weight"), ParamMut::Four(down));
-            (self.0)(&join(path, "lora_B.weight"), ParamMut::Four(up));
-        }
-    }
-}
-
-/// The adapter on the model as values for a file, sorted by path.
-#[must_use]
-pub fn extract(model: &mut dyn Module) -> Vec<LoraModule> {
-    let mut read = Read(Vec::new());
-    model.visit("", &mut read);
-    read.0.sort_by(|a, b| a.path.cmp(&b.path));
-    read.0
-}
-
-struct Read(Vec<LoraModule>);
-
-impl Read {
-    fn push<const D: usize>(&mut self, path: &str, down: &Tensor<D>, up: &Tensor<D>, scale: f64) {
-        self.0.push(LoraModule {
-            path: path.to_owned(),
-            down: to_vec(down.clone()),
-            down_shape: down.dims().to_vec(),
-            up: to_vec(up.clone()),
-            up_shape: up.dims().to_vec(),
-            alpha: (scale * down.dims()[0] as f64) as f32,
-        });
-    }
-}
-
-impl Visitor for Read {
-    fn linear(&mut self, path: &str, layer: &mut Linear) {
-        if let Some(LowRank::Linear { down, up, scale }) = layer.branches.first() {
-            self.push(path, down, up, *scale);
-        }
-    }
-
-    fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        if let Some(LowRank::Conv { down, up, scale }) = layer.branches.first() {
-            self.push(path, down, up, *scale);
-        }
+/// Adds the adapters on a pipeline's networks to their weights; see [`merge`].
+pub fn merge_pipeline(pipeline: &mut Pipeline) {
+    merge(&mut pipeline.unet);
+    merge(&mut pipeline.text);
+    if let Some(second) = &mut pipeline.second {
+        merge(&mut second.text);
     }
 }
 

@@ -1,36 +1,13 @@
 //! The layers of a Stable Diffusion model, named and shaped as PyTorch names and shapes them.
 //!
 //! A layer holds plain tensors; what to do with them by name (save, train, adapt) goes through [`Visitor`].
-//! A [`LowRank`] branch may lie beside a linear or convolution layer: it works in activation space, so that neither its
-//! forward nor its backward pass ever makes a matrix as large as the layer's weight.
+//! Adapters lie beside a linear or convolution layer as [`Branch`]es.
 
 use burn::tensor::Tensor;
 
+use super::branch::{Branch, Site};
 use super::weights::{Init, Weights};
 use crate::kernels;
-
-/// A low-rank branch beside a layer: `y += scale · up(down(x))` (Hu et al. 2021, arXiv:2106.09685).
-#[derive(Debug, Clone)]
-pub enum LowRank {
-    /// Beside a linear layer: `down` is `[rank, in]`, `up` is `[out, rank]`.
-    Linear {
-        /// `[rank, in]`
-        down: Tensor<2>,
-        /// `[out, rank]`
-        up: Tensor<2>,
-        /// alpha / rank, times the weight the user gave the adapter
-        scale: f64,
-    },
-    /// Beside a convolution: `down` is `[rank, in, k, k]` with the layer's stride and padding, `up` is `[out, rank, 1, 1]`.
-    Conv {
-        /// `[rank, in, k, k]`
-        down: Tensor<4>,
-        /// `[out, rank, 1, 1]`
-        up: Tensor<4>,
-        /// alpha / rank, times the weight the user gave the adapter
-        scale: f64,
-    },
-}
 
 /// A parameter of any of the ranks that occur.
 pub enum ParamMut<'a> {
@@ -115,7 +92,7 @@ pub struct Linear {
     /// `[out]`
     pub bias: Option<Tensor<1>>,
     /// Adapters at work on this layer.
-    pub branches: Vec<LowRank>,
+    pub branches: Vec<Branch>,
 }
 
 impl Linear {
@@ -138,17 +115,29 @@ impl Linear {
         let rows = dims.iter().product::<usize>() / input;
         let x = x.reshape([rows, input]);
         let mut y = x.clone().matmul(self.weight.clone().transpose()); // [rows, out]
+        let own = self.branches.iter().any(Branch::takes_base).then(|| y.clone());
         if let Some(bias) = &self.bias {
             y = y + bias.clone().unsqueeze();
         }
         for branch in &self.branches {
-            if let LowRank::Linear { down, up, scale } = branch {
-                let inner = x.clone().matmul(down.clone().transpose()); // [rows, rank]
-                y = y + inner.mul_scalar(*scale).matmul(up.clone().transpose());
-            }
+            y = y + branch.forward(&x, own.as_ref(), self);
         }
         dims[D - 1] = self.weight.dims()[0];
         y.reshape(dims)
+    }
+}
+
+impl Site<2> for Linear {
+    fn weight(&self) -> Tensor<2> {
+        self.weight.clone()
+    }
+
+    fn apply(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+        x.matmul(weight.transpose())
+    }
+
+    fn mix(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+        self.apply(x, weight)
     }
 }
 
@@ -170,7 +159,7 @@ pub struct Conv2d {
     /// Zeros on each side.
     pub padding: usize,
     /// Adapters at work on this layer.
-    pub branches: Vec<LowRank>,
+    pub branches: Vec<Branch>,
 }
 
 impl Conv2d {
@@ -203,13 +192,32 @@ impl Conv2d {
             self.stride,
             self.padding,
         );
+        let own = self.branches.iter().any(Branch::takes_base).then(|| {
+            let [out] = self.bias.dims();
+            y.clone() - self.bias.clone().reshape([1, out, 1, 1])
+        });
         for branch in &self.branches {
-            if let LowRank::Conv { down, up, scale } = branch {
-                let inner = kernels::conv2d(x.clone(), down.clone(), None, self.stride, self.padding);
-                y = y + kernels::conv2d(inner.mul_scalar(*scale), up.clone(), None, 1, 0);
-            }
+            y = y + branch.forward(&x, own.as_ref(), self);
         }
         y
+    }
+}
+
+impl Site<4> for Conv2d {
+    fn weight(&self) -> Tensor<2> {
+        let [out, input, kh, kw] = self.weight.dims();
+        self.weight.clone().reshape([out, input * kh * kw])
+    }
+
+    fn apply(&self, x: Tensor<4>, weight: Tensor<2>) -> Tensor<4> {
+        let [_, _, kh, kw] = self.weight.dims();
+        let kernel = weight.reshape([-1, x.dims()[1] as i32, kh as i32, kw as i32]);
+        kernels::conv2d(x, kernel, None, self.stride, self.padding)
+    }
+
+    fn mix(&self, x: Tensor<4>, weight: Tensor<2>) -> Tensor<4> {
+        let [m, n] = weight.dims();
+        kernels::conv2d(x, weight.reshape([m, n, 1, 1]), None, 1, 0)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod blocks;
+pub mod branch;
 pub mod config;
 pub mod layers;
 pub mod params;

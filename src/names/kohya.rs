@@ -15,6 +15,7 @@ const WORDS: &[&str] = &[
     "conv1",
     "conv2",
     "conv_in",
+    "conv_norm_out",
     "conv_out",
     "conv_shortcut",
     "down_blocks",
@@ -24,10 +25,13 @@ const WORDS: &[&str] = &[
     "fc1",
     "fc2",
     "ff",
+    "final_layer_norm",
     "in_layers",
     "input_blocks",
     "k_proj",
     "label_emb",
+    "layer_norm1",
+    "layer_norm2",
     "layers",
     "linear_1",
     "linear_2",
@@ -35,6 +39,10 @@ const WORDS: &[&str] = &[
     "middle_block",
     "mlp",
     "net",
+    "norm",
+    "norm1",
+    "norm2",
+    "norm3",
     "op",
     "out",
     "out_layers",
@@ -48,6 +56,7 @@ const WORDS: &[&str] = &[
     "self_attn",
     "skip_connection",
     "text_model",
+    "text_projection",
     "time_emb_proj",
     "time_embed",
     "time_embedding",
@@ -97,7 +106,9 @@ pub fn kohya_name(path: &str, xl: bool) -> Option<String> {
 
 /// Path of the module that kohya calls `name`; none if a word of it is not one of a known module.
 pub fn path_of_kohya(name: &str) -> Option<String> {
-    if let Some(rest) = name.strip_prefix("lora_unet_") {
+    // A LyCORIS wrapper around the bare U-Net has a prefix of its own.
+    let unet = ["lora_unet_", "lycoris_"];
+    if let Some(rest) = unet.iter().find_map(|prefix| name.strip_prefix(prefix)) {
         let path = dotted(rest)?;
         return match ORIGINAL.iter().any(|first| path.starts_with(first)) {
             true => unet_path(&path),
@@ -162,6 +173,16 @@ mod tests {
                 "text_encoder.text_model.encoder.layers.11.self_attn.out_proj",
                 "lora_te_text_model_encoder_layers_11_self_attn_out_proj",
             ),
+            (
+                "down_blocks.0.attentions.0.transformer_blocks.0.norm3",
+                "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_norm3",
+            ),
+            ("mid_block.attentions.0.norm", "lora_unet_mid_block_attentions_0_norm"),
+            ("conv_norm_out", "lora_unet_conv_norm_out"),
+            (
+                "text_encoder.text_model.encoder.layers.0.layer_norm2",
+                "lora_te_text_model_encoder_layers_0_layer_norm2",
+            ),
         ] {
             assert_eq!(kohya_name(path, false).as_deref(), Some(name));
             assert_eq!(path_of_kohya(name).as_deref(), Some(path));
@@ -194,6 +215,11 @@ mod tests {
                 "lora_unet_middle_block_2_emb_layers_1",
             ),
             ("conv_out", "lora_unet_out_2"),
+            (
+                "down_blocks.0.resnets.1.norm2",
+                "lora_unet_input_blocks_2_0_out_layers_0",
+            ),
+            ("text_encoder_2.text_projection", "lora_te2_text_projection"),
             (
                 "text_encoder.text_model.encoder.layers.11.self_attn.out_proj",
                 "lora_te1_text_model_encoder_layers_11_self_attn_out_proj",

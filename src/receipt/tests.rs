@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::adapter::{AdapterFile, Container, Dtype, Format, LoraModule, encode};
+use crate::adapter::{AdapterFile, Container, Dtype, Format, Module, Weight, encode};
 
 pub(crate) fn inputs() -> RunInputs {
     let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(k, v)| (k.to_string(), *v)).collect();
@@ -30,14 +30,9 @@ pub(crate) fn inputs() -> RunInputs {
 }
 
 fn container() -> Container {
-    let module = LoraModule {
-        path: "mid_block.attentions.0.proj_in".into(),
-        down: vec![0.5, 1.0],
-        down_shape: vec![1, 2],
-        up: vec![2.0, 3.0, 4.0],
-        up_shape: vec![3, 1],
-        alpha: 1.0,
-    };
+    let down = Weight::new([1, 2], vec![0.5, 1.0]);
+    let up = Weight::new([3, 1], vec![2.0, 3.0, 4.0]);
+    let module = Module::lora("mid_block.attentions.0.proj_in", down, up, 1.0);
     let header: BTreeMap<_, _> = [("ss_network_dim".to_owned(), "1".to_owned())].into();
     encode(
         &AdapterFile {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use assent::adapter::{AdapterFile, Container, Dtype, Format, LoraModule, encode};
+use assent::adapter::{AdapterFile, Container, Dtype, Format, Module, Weight, encode};
 use assent::audit::{Report, audit_adapter};
 use assent::consent::{EventKind, Policy, Target};
 use assent::digest::{PixelDigest, Sha256Digest};
@@ -165,14 +165,9 @@ pub fn opt_out(registry: &mut Registry, artist: &str, hour: u8) {
 }
 
 pub fn container(dtype: Dtype) -> Container {
-    let module = LoraModule {
-        path: "mid_block.attentions.0.proj_in".into(),
-        down: vec![0.5, 1.0],
-        down_shape: vec![1, 2],
-        up: vec![2.0, 3.0],
-        up_shape: vec![2, 1],
-        alpha: 1.0,
-    };
+    let down = Weight::new([1, 2], vec![0.5, 1.0]);
+    let up = Weight::new([2, 1], vec![2.0, 3.0]);
+    let module = Module::lora("mid_block.attentions.0.proj_in", down, up, 1.0);
     let header = [("ss_network_dim".to_owned(), "1".to_owned())].into();
     encode(
         &AdapterFile {

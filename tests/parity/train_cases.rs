@@ -16,13 +16,24 @@ use serde_json::json;
 use crate::check::Check;
 use crate::fixture::{Case, Fixture};
 
+/// The shapes in the adapter's file by the names of the tensors under training, which are matrices.
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// The U-Net with the case's adapter, whose tensors autodiff follows.
-fn with_adapter(fixture: &Fixture, case: &Case) -> Result<UNet> {
+fn with_adapter(fixture: &Fixture, case: &Case) -> Result<(UNet, Shapes)> {
     let file = adapter::read(&fixture.root.join(case.text("file")?))?;
     let mut unet = fixture.unet(true)?;
     lora::attach_modules(&mut unet, &file.modules, 1.0)?;
     lora::for_each(&mut unet, &mut |_, mut param| param.track());
-    Ok(unet)
+    let mut shapes = Shapes::new();
+    for module in &file.modules {
+        let adapter::Form::Lora { down, up, .. } = &module.form else {
+            bail!("`{}` is no LoRA", module.path);
+        };
+        shapes.insert(format!("{}.lora_A.weight", module.path), down.shape.clone());
+        shapes.insert(format!("{}.lora_B.weight", module.path), up.shape.clone());
+    }
+    Ok((unet, shapes))
 }
 
 /// The loss over the batch, and of each sample without its weight.
@@ -64,8 +75,8 @@ fn weights(fixture: &Fixture, case: &Case) -> Result<Vec<f32>> {
     case.timesteps(fixture)?.iter().map(weight).collect()
 }
 
-/// Tensors by name: shapes and values.
-type Named = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+/// Tensors by name.
+type Named = BTreeMap<String, Vec<f32>>;
 
 /// The gradients of an adapter's tensors.
 fn gradients(unet: &mut UNet, loss: &Loss) -> Result<Named> {
@@ -73,7 +84,7 @@ fn gradients(unet: &mut UNet, loss: &Loss) -> Result<Named> {
     let mut out = BTreeMap::new();
     let mut without = None;
     lora::for_each(unet, &mut |name, param| match param.gradient(&mut all) {
-        Some(gradient) => drop(out.insert(name.to_owned(), (param.shape(), gradient))),
+        Some(gradient) => drop(out.insert(name.to_owned(), gradient)),
         None => without = Some(name.to_owned()),
     });
     match without {
@@ -87,10 +98,10 @@ fn scalar(tensor: &Tensor<1>) -> Result<f32> {
 }
 
 pub fn train(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
-    let mut unet = with_adapter(fixture, case)?;
+    let (mut unet, shapes) = with_adapter(fixture, case)?;
     let loss = loss(&unet, fixture, case)?;
-    for (name, (shape, gradient)) in gradients(&mut unet, &loss)? {
-        check.output(&format!("grad/{name}"), &shape, &gradient)?;
+    for (name, gradient) in gradients(&mut unet, &loss)? {
+        check.output(&format!("grad/{name}"), &shapes[&name], &gradient)?;
     }
     check.value("loss", &json!(scalar(&loss.mean)?))?;
     check.value("per_sample", &json!(loss.per_sample))?;
@@ -103,7 +114,7 @@ const NEAR: f64 = 1e-5;
 const FAR: f64 = 6e-3;
 
 pub fn adamw(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
-    let mut unet = with_adapter(fixture, case)?;
+    let (mut unet, shapes) = with_adapter(fixture, case)?;
     let config = AdamWConfig {
         betas: case.param("betas")?,
         eps: case.number("eps")?,
@@ -118,10 +129,7 @@ pub fn adamw(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()
     for _ in 0..case.count("steps")? {
         let loss = loss(&unet, fixture, case)?;
         losses.push(scalar(&loss.mean)?);
-        let gradients = gradients(&mut unet, &loss)?
-            .into_iter()
-            .map(|(name, (_, g))| (name, g))
-            .collect();
+        let gradients = gradients(&mut unet, &loss)?;
         optimizer.update(&gradients, case.number("lr")?);
         lora::for_each(&mut unet, &mut |name, mut param| {
             param.set(optimizer.slots[name].value.clone(), true)
@@ -131,10 +139,6 @@ pub fn adamw(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()
 
     // The first updates are the learning rate in the direction of the gradient's sign, whatever its size: where it is
     // next to nothing, another rounding gives another sign. So some elements may go astray, but few.
-    let mut shapes = BTreeMap::new();
-    lora::for_each(&mut unet, &mut |name, param| {
-        drop(shapes.insert(name.to_owned(), param.shape()))
-    });
     let (mut far, mut count, mut worst) = (0usize, 0usize, 0.0f64);
     for (name, slot) in &optimizer.slots {
         let expected = check.expected(&format!("weight/{name}"), &shapes[name])?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::adapter::{self, AdapterFile, Container};
+use crate::adapter::{self, AdapterFile};
 use crate::cli::error::HintExt;
 use crate::digest::Sha256Digest;
 use crate::label::UsedAdapter;
@@ -30,8 +30,13 @@ impl Adapter {
 pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
     let read = |argument: &OsString| {
         let (path, [weight, clip]) = path_and_strengths(argument)?;
-        let file = adapter::read(&path).with_context(|| format!("cannot use `{}`", path.display()))?;
-        let sealed = receipt::open(&Container::read(&path)?)?;
+        let unusable = || format!("cannot use `{}`", path.display());
+        let (container, listing) = adapter::open(&path).with_context(unusable)?;
+        let file = listing
+            .known(&path.display().to_string())
+            .with_context(unusable)?
+            .adapter;
+        let sealed = receipt::open(&container)?;
         let used = UsedAdapter {
             sha256: Sha256Digest::of_file(&path)?,
             receipt: sealed.as_ref().map(|s| s.digest),
