@@ -79,8 +79,8 @@ pub struct Args {
     /// Karras") and diffusers name them [default: ddim]
     #[arg(long, value_name = "NAME")]
     pub sampler: Option<String>,
-    /// How the noise levels are spread: normal, karras, exponential, sgm_uniform, simple or ddim_uniform [default: what
-    /// the base says]
+    /// How the noise levels are spread, as ComfyUI does: normal, karras, exponential, sgm_uniform, simple, ddim_uniform,
+    /// beta, linear_quadratic or kl_optimal [default: what the base says]
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<String>,
     /// Width in pixels [default: what the base was trained at, or the initial picture's]

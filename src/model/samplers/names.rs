@@ -139,17 +139,27 @@ pub enum Spread {
     /// Every so many of the training's sigmas, from the second least on; where the steps do not divide the training's
     /// timesteps, there may be more of them than asked for, as in ComfyUI.
     DdimUniform,
+    /// At quantiles of the beta distribution with both parameters 0.6, which lie closer at both ends (Lee et al. 2024);
+    /// quantiles at one timestep are one step.
+    Beta,
+    /// Evenly at first, then faster and faster.
+    LinearQuadratic,
+    /// Evenly in the sigmas' arctangents (Sabour et al. 2024, appendix).
+    KlOptimal,
 }
 
 impl Spread {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Normal,
         Self::Karras,
         Self::Exponential,
         Self::SgmUniform,
         Self::Simple,
         Self::DdimUniform,
+        Self::Beta,
+        Self::LinearQuadratic,
+        Self::KlOptimal,
     ];
 
     /// Its name, which is ComfyUI's.
@@ -162,6 +172,9 @@ impl Spread {
             Self::SgmUniform => "sgm_uniform",
             Self::Simple => "simple",
             Self::DdimUniform => "ddim_uniform",
+            Self::Beta => "beta",
+            Self::LinearQuadratic => "linear_quadratic",
+            Self::KlOptimal => "kl_optimal",
         }
     }
 }
@@ -175,11 +188,18 @@ impl fmt::Display for Spread {
 impl FromStr for Spread {
     type Err = ScheduleError;
 
+    /// Reads ComfyUI's names, and A1111's where it calls one otherwise: `Uniform` and `DDIM`.
     fn from_str(name: &str) -> Result<Self, ScheduleError> {
         let plain = plain(name);
+        let other = match plain.as_str() {
+            "uniform" => Some(Self::Normal),
+            "ddim" => Some(Self::DdimUniform),
+            _ => None,
+        };
         Self::ALL
             .into_iter()
             .find(|spread| plain == self::plain(spread.as_str()))
+            .or(other)
             .ok_or_else(|| ScheduleError::Spread {
                 found: name.to_owned(),
                 known: Self::ALL.map(Self::as_str).join(", "),
@@ -228,6 +248,11 @@ impl FromStr for SamplerChoice {
     fn from_str(name: &str) -> Result<Self, ScheduleError> {
         let whole = plain(name);
         let kind = |text: &str| {
+            // The same with noise from a graphics card, and with another name of the one way it is solved here.
+            let text = text
+                .strip_suffix("gpu")
+                .or_else(|| text.strip_suffix("bh2"))
+                .unwrap_or(text);
             SamplerKind::ALL.into_iter().find(|kind| {
                 let class = plain(kind.peer());
                 [kind.as_str(), kind.display()].iter().any(|n| plain(n) == text)

@@ -1,6 +1,8 @@
 //! Tables of timesteps and sigmas, as diffusers and ComfyUI spread them over the training's timesteps. Numbers only,
 //! in f64 and rounded where diffusers rounds.
 
+use statrs::function::beta::inv_beta_reg;
+
 use super::{SamplerChoice, SamplerKind, Spread};
 use crate::model::scheduler::{NoiseSchedule, ScheduleConfig, ScheduleError, TimestepSpacing};
 
@@ -19,20 +21,25 @@ pub(super) struct Grid {
     pub spread: bool,
 }
 
-/// How a timestep that was found between two of the training becomes a whole one.
+/// Which timestep a sigma between two of the training stands for.
 #[derive(Clone, Copy)]
 enum Whole {
+    /// The one on the line between them.
     Not,
     Round,
     Cut,
+    /// The nearest, as ComfyUI looks it up; where two are as near, it is for its f32's last digit to say which.
+    Nearest,
 }
 
 impl Whole {
-    fn of(self, t: f64) -> f32 {
+    fn of(self, sigma: f64, logs: &[f64]) -> f32 {
+        let t = timestep_of(sigma, logs);
         let t = match self {
             Self::Not => t,
             Self::Round => t.round_ties_even(),
             Self::Cut => t.trunc(),
+            Self::Nearest => (t - 0.5).ceil(),
         };
         t as f32
     }
@@ -70,7 +77,7 @@ pub(super) fn grid(choice: SamplerChoice, config: &ScheduleConfig, steps: usize)
         _ => 0.0,
     };
     let (timesteps, mut sigmas) = if let Some(spread) = choice.spread {
-        spread_out(spread, kind, &known, &logs, None, steps)
+        spread_out(spread, Whole::Nearest, &known, &logs, None, steps)
     } else {
         let spaced: Vec<f64> = if kind == SamplerKind::Lcm {
             lcm_timesteps(config, steps)?
@@ -86,7 +93,12 @@ pub(super) fn grid(choice: SamplerChoice, config: &ScheduleConfig, steps: usize)
             // Between the ends that the spacing chose; for the multistep ones, those of the training.
             Some(spread) => {
                 let ends = [sigmas[0], sigmas[steps - 1]];
-                spread_out(spread, kind, &known, &logs, (!multistep).then_some(ends), steps)
+                let whole = match (multistep, spread) {
+                    (true, Spread::Exponential) => Whole::Cut,
+                    (true, _) => Whole::Round,
+                    (false, _) => Whole::Not,
+                };
+                spread_out(spread, whole, &known, &logs, (!multistep).then_some(ends), steps)
             }
             None => (spaced.iter().map(|t| *t as f32).collect(), sigmas),
         }
@@ -94,17 +106,27 @@ pub(super) fn grid(choice: SamplerChoice, config: &ScheduleConfig, steps: usize)
     let midpoints = match kind {
         SamplerKind::DpmPpSde => sigmas
             .windows(2)
-            .map(|pair| timestep_of((pair[0] * pair[1]).sqrt(), &logs) as f32)
+            .map(|pair| (pair[0] * pair[1]).sqrt())
+            .map(|sigma| match choice.spread {
+                Some(_) => Whole::Nearest.of(sigma, &logs),
+                None => Whole::Not.of(sigma, &logs),
+            })
             .collect(),
         _ => Vec::new(),
     };
     let most = f64::from(sigmas.iter().copied().fold(0.0, f64::max) as f32);
-    let init_noise_sigma = match spacing {
+    let variance = (most * most + 1.0).sqrt();
+    let init_noise_sigma = match choice.spread {
+        // As ComfyUI begins: noise that lies on top of a picture of variance 1 where it is the training's greatest, and
+        // on top of none otherwise.
+        Some(_) if most < f64::from(known[known.len() - 1]) * (1.0 - 1e-5) => match kind.explodes() {
+            true => most,
+            false => most / variance,
+        },
         _ if !kind.explodes() => 1.0,
-        // A spread is ComfyUI's, whose noise lies on top of a picture of variance 1.
-        _ if choice.spread.is_some() => (most * most + 1.0).sqrt(),
-        TimestepSpacing::Leading => (most * most + 1.0).sqrt(),
-        _ => most,
+        Some(_) => variance,
+        None if spacing == TimestepSpacing::Leading => variance,
+        None => most,
     };
     sigmas.push(f64::from(end));
     Ok(Grid {
@@ -123,7 +145,7 @@ fn as_f64(timesteps: &[usize]) -> Vec<f64> {
 /// Timesteps, and the sigmas there without the end; between the training's ends unless others are given.
 fn spread_out(
     spread: Spread,
-    kind: SamplerKind,
+    whole: Whole,
     known: &[f32],
     logs: &[f64],
     ends: Option<[f64; 2]>,
@@ -139,18 +161,13 @@ fn spread_out(
         })
     };
     let at = |t: usize| (t as f32, f64::from(known[t]));
+    let found = |sigma: f64| (whole.of(sigma, logs), sigma);
     // ComfyUI reads sigmas off on a line between the logarithms.
     let between = |t: f64| {
         let low = (t.floor() as usize).min(last);
         let (a, b) = (logs[low], logs[(low + 1).min(last)]);
-        (t as f32, (a + (b - a) * (t - low as f64)).exp())
+        found((a + (b - a) * (t - low as f64)).exp())
     };
-    let whole = match (kind, spread) {
-        (SamplerKind::DpmPp2m | SamplerKind::DpmPp2mSde | SamplerKind::UniPc, Spread::Exponential) => Whole::Cut,
-        (SamplerKind::DpmPp2m | SamplerKind::DpmPp2mSde | SamplerKind::UniPc, _) => Whole::Round,
-        _ => Whole::Not,
-    };
-    let found = |sigma: f64| (whole.of(timestep_of(sigma, logs)), sigma);
     match spread {
         Spread::Karras => {
             let [a, b] = [most, least].map(|sigma| sigma.powf(1.0 / RHO));
@@ -168,7 +185,36 @@ fn spread_out(
             timesteps.reverse();
             timesteps.into_iter().map(at).unzip()
         }
+        Spread::Beta => {
+            let quantile = |i: usize| inv_beta_reg(0.6, 0.6, 1.0 - i as f64 / steps as f64);
+            // The middle one lies between two timesteps, to which the inverse's last digits must not matter.
+            let digits = |x: f64| (x * 1e6).round() / 1e6;
+            let mut timesteps: Vec<usize> = (0..steps)
+                .map(|i| digits(quantile(i) * last as f64).round_ties_even() as usize)
+                .collect();
+            timesteps.dedup();
+            timesteps.into_iter().map(at).unzip()
+        }
+        Spread::LinearQuadratic => (0..steps)
+            .map(|i| found(most * (1.0 - linear_quadratic(i, steps))))
+            .unzip(),
+        Spread::KlOptimal => line(most.atan(), least.atan(), steps - 1)
+            .map(|angle| found(angle.tan()))
+            .unzip(),
     }
+}
+
+/// How much of the noise is gone before a step: up to half of the steps evenly 1/40 of it in all, and the rest along a
+/// parabola that goes on from there as steeply and ends where no noise is left.
+fn linear_quadratic(i: usize, steps: usize) -> f64 {
+    const SLOW: f64 = 0.025;
+    let half = steps / 2;
+    let (x, slope) = (i as f64 - half as f64, SLOW / half.max(1) as f64);
+    if i < half || half == 0 {
+        return i as f64 * slope;
+    }
+    let rest = (steps - half) as f64;
+    SLOW + slope * x + (1.0 - SLOW - slope * rest) * (x / rest).powi(2)
 }
 
 /// A part of the timesteps that the model was distilled at.

@@ -11,6 +11,8 @@ use super::*;
 use crate::model::params::to_vec;
 use crate::model::scheduler::NoiseSchedule;
 
+mod comfyui;
+
 /// What `scripts/parity/make_samplers.py` wrote.
 #[derive(Deserialize)]
 struct Golden {
@@ -159,23 +161,9 @@ fn a_perfect_network_is_followed_to_the_clean_sample() {
     }
 }
 
+/// A known table of k-diffusion: Karras' sigmas of Stable Diffusion in 6 steps.
 #[test]
-fn spreads_are_those_of_comfyui() {
-    let timesteps = |spread, steps| {
-        let choice = SamplerChoice {
-            kind: SamplerKind::Euler,
-            spread: Some(spread),
-        };
-        let sampler = Sampler::new(choice, &config("{}"), steps, 0).unwrap();
-        (sampler.timesteps().to_vec(), sampler.sigmas().to_vec())
-    };
-    assert_eq!(timesteps(Spread::Normal, 4).0, [999.0, 666.0, 333.0, 0.0]);
-    assert_eq!(timesteps(Spread::SgmUniform, 4).0, [999.0, 749.25, 499.5, 249.75]);
-    assert_eq!(timesteps(Spread::Simple, 4).0, [999.0, 749.0, 499.0, 249.0]);
-    // The training's second least sigma is where ComfyUI begins to count, and 6 does not divide 1000.
-    assert_eq!(timesteps(Spread::DdimUniform, 4).0, [751.0, 501.0, 251.0, 1.0]);
-    assert_eq!(timesteps(Spread::DdimUniform, 6).0.len(), 7);
-    // A known table of k-diffusion: Karras' sigmas of Stable Diffusion in 6 steps.
+fn karras_sigmas_are_those_of_k_diffusion() {
     let karras = [
         14.614_647,
         6.082_158_6,
@@ -185,12 +173,7 @@ fn spreads_are_those_of_comfyui() {
         0.029_167_535,
         0.0,
     ];
-    assert_near(&timesteps(Spread::Karras, 6).1, &karras, 1e-6, "karras");
-    let exponential = timesteps(Spread::Exponential, 5).1;
-    for pair in exponential[..5].windows(2) {
-        let ratio = (14.614_647f32 / 0.029_167_535).powf(0.25);
-        assert!((pair[0] / pair[1] / ratio - 1.0).abs() < 1e-5);
-    }
+    assert_near(sampler("euler_karras", "{}", 6).sigmas(), &karras, 1e-6, "karras");
 }
 
 #[test]
@@ -274,5 +257,16 @@ fn names_of_three_programs_mean_the_same() {
         message.contains("ddim, euler") && message.contains("normal, karras"),
         "{message}"
     );
-    assert!("Karras".parse::<Spread>().is_ok() && "beta".parse::<Spread>().is_err());
+    is("dpmpp_2m_sde_gpu", SamplerKind::DpmPp2mSde, None);
+    is("uni_pc_bh2", SamplerKind::UniPc, None);
+    is("DPM++ SDE KL Optimal", SamplerKind::DpmPpSde, Some(Spread::KlOptimal));
+    for (name, spread) in [
+        ("Karras", Spread::Karras),
+        ("SGM Uniform", Spread::SgmUniform),
+        ("Uniform", Spread::Normal),
+        ("DDIM", Spread::DdimUniform),
+    ] {
+        assert_eq!(name.parse::<Spread>().unwrap(), spread);
+    }
+    assert!("align_your_steps".parse::<Spread>().is_err());
 }
