@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use assent::lora::{self, Targets};
 use assent::model::params::to_vec;
 use assent::model::unet::UNet;
+use assent::model::weights::Precision;
 use assent::train::optimizer::{AdamWConfig, Method, Optimizer, clip};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
@@ -30,7 +31,7 @@ fn main() -> Result<()> {
         .build_global()?;
 
     let device = Device::flex().autodiff();
-    let mut unet = UNet::load(Path::new(of("--unet")?), &device)?;
+    let mut unet = UNet::load(Path::new(of("--unet")?), &device, Precision::F32)?;
     let modules = lora::attach(&mut unet, Targets::Attention, rank, rank as f64, 0).len();
     let mut adam = Optimizer::new(Method::AdamW(AdamWConfig::default()), None);
     lora::for_each(&mut unet, &mut |name, param| {

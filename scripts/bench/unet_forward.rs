@@ -1,6 +1,6 @@
 //! assent's side of `scripts/bench/unet_forward.py`: forward passes of a U-Net on inputs from a file.
 //!
-//! `bench_unet_forward --unet FOLDER --inputs FILE --out FILE --steps N --threads T [--weights f16]`: one line of JSON
+//! `bench_unet_forward --unet FOLDER --inputs FILE --out FILE --steps N --threads T --weights f32|f16`: one line of JSON
 //! with the seconds of each pass; what the last pass gave goes to `--out` as safetensors.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use assent::model::params::to_vec;
 use assent::model::unet::{Added, UNet};
+use assent::model::weights::Precision;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
@@ -29,8 +30,12 @@ fn main() -> Result<()> {
         .build_global()?;
 
     let device = Device::flex();
+    let precision = match of("--weights")? {
+        "f16" => Precision::F16,
+        _ => Precision::F32,
+    };
     let start = Instant::now();
-    let unet = UNet::load(Path::new(of("--unet")?), &device)?;
+    let unet = UNet::load(Path::new(of("--unet")?), &device, precision)?;
     let load = start.elapsed().as_secs_f64();
 
     let bytes = std::fs::read(of("--inputs")?)?;

@@ -7,6 +7,7 @@ mod attention;
 mod autodiff;
 mod conv;
 mod flex;
+mod linear;
 mod matrix;
 mod norm;
 pub mod reference;
@@ -81,7 +82,22 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, causal: b
     Tensor::from_dispatch(Dispatch::tiled_attention(q, k, v, scale as f32, causal))
 }
 
-/// Two-dimensional convolution with one stride and one zero padding for both axes.
+/// `x · weightᵀ + bias`. The weight may be f16; it is widened as it is needed.
+///
+/// # Shapes
+/// - x: `[rows, inputs]`; weight: `[outputs, inputs]`; bias: `[outputs]`; output: `[rows, outputs]`
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let filled = x.shape().num_elements() > 0 && weight.shape().num_elements() > 0;
+    if !(filled && x.dims()[1] == weight.dims()[1] && flex::takes(&x) && flex::stores(&weight)) {
+        return reference::linear(x, weight, bias);
+    }
+    let bias = bias.unwrap_or_else(|| Tensor::empty([0], &x.device().inner()));
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::tiled_linear(x, weight, bias))
+}
+
+/// Two-dimensional convolution with one stride and one zero padding for both axes. The weight may be
+/// f16; it is widened as it is needed.
 ///
 /// # Shapes
 /// - x: `[batch, in, height, width]`; weight: `[out, in, kernel height, kernel width]`; bias: `[out]`
@@ -100,7 +116,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: 
         padding,
     };
     let filled = x.shape().num_elements() > 0 && weight.shape().num_elements() > 0;
-    if !(filled && depth == inputs && sizes.output().is_some() && flex::takes(&x)) {
+    if !(filled && depth == inputs && sizes.output().is_some() && flex::takes(&x) && flex::stores(&weight)) {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
     let bias = bias.unwrap_or_else(|| Tensor::empty([0], &x.device().inner()));

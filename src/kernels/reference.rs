@@ -69,10 +69,24 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, causal: b
     softmax(scores, 3).matmul(v)
 }
 
+/// `x · weightᵀ + bias`; a weight of another type is brought to that of `x`.
+///
+/// # Shapes
+/// - x: `[rows, inputs]`; weight: `[outputs, inputs]`; bias: `[outputs]`; output: `[rows, outputs]`
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let weight = weight.cast(x.dtype());
+    let y = x.matmul(weight.transpose());
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    }
+}
+
 /// Two-dimensional convolution with one stride and one zero padding for both axes.
 ///
 /// # Shapes
 /// - x: `[batch, in, height, width]`; weight: `[out, in, kernel height, kernel width]`; bias: `[out]`
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
+    let weight = weight.cast(x.dtype());
     module::conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1))
 }

@@ -1,6 +1,6 @@
 //! Every kernel against its plain burn version: the output, and the gradient of every input.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::reference;
 
@@ -348,4 +348,49 @@ fn attention_bears_large_scores() {
     let want = numbers(reference::attention(q, k, v, 1.0, false));
     // Scores of several hundred carry an error of 1e-5 into their exponentials.
     assert_near("attention", &got, &want, 1e-4);
+}
+
+#[test]
+fn linear_matches() {
+    for [rows, inputs, outputs] in [[1, 1, 1], [7, 33, 5], [1030, 20, 70], [3, 20, 1100], [130, 1, 65]] {
+        let shapes = [vec![rows, inputs], vec![outputs, inputs], vec![outputs]];
+        compare(
+            "linear",
+            &shapes,
+            2e-6,
+            |i| super::linear(i[0].shaped(), i[1].shaped(), Some(i[2].shaped())),
+            |i| reference::linear(i[0].shaped(), i[1].shaped(), Some(i[2].shaped())),
+        );
+        compare(
+            "linear, strided, without bias",
+            &shapes[..2],
+            2e-6,
+            |i| super::linear(i[0].strided(), i[1].strided(), None),
+            |i| reference::linear(i[0].strided(), i[1].strided(), None),
+        );
+    }
+}
+
+#[test]
+fn weights_in_f16_give_what_they_give_widened() {
+    let device = Device::flex().autodiff();
+    let x = input::<2>([40, 24], 1, &device).require_grad();
+    let picture = input::<4>([2, 6, 9, 7], 2, &device).require_grad();
+    let narrow = input::<2>([70, 24], 3, &device).cast(DType::F16);
+    let kernel = input::<4>([10, 6, 3, 3], 4, &device).cast(DType::F16);
+    let run = |weight: Tensor<2>, kernel: Tensor<4>| {
+        let y = super::linear(x.clone(), weight, None);
+        let z = super::conv2d(picture.clone(), kernel, None, 1, 1);
+        let loss = (y.clone() * input(y.dims(), 5, &device)).sum() + (z.clone() * input(z.dims(), 6, &device)).sum();
+        let gradients = loss.backward();
+        let [dx, dp] = [
+            numbers(x.grad(&gradients).unwrap()),
+            numbers(picture.grad(&gradients).unwrap()),
+        ];
+        [numbers(y), numbers(z), dx, dp]
+    };
+    let got = run(narrow.clone(), kernel.clone());
+    let want = run(narrow.cast(DType::F32), kernel.cast(DType::F32));
+    assert!(got == want);
+    assert!(got.iter().all(|values| values.iter().any(|v| *v != 0.0)));
 }

@@ -14,7 +14,7 @@ use super::text::TextEncoder;
 use super::tokenizer::{Padding, Tokenizer};
 use super::unet::UNet;
 use super::vae::Vae;
-use super::weights::LoadError;
+use super::weights::{LoadError, Precision};
 
 /// The kinds of Stable Diffusion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,7 @@ pub struct Base {
     single: Option<Single>,
     family: Family,
     zero_empty: bool,
+    precision: Precision,
 }
 
 /// The one key of `model_index.json` that counts.
@@ -98,6 +99,7 @@ impl Base {
                 single: None,
                 family: Family::of(&unet),
                 zero_empty: index.and_then(|i| i.force_zeros_for_empty_prompt).unwrap_or(true),
+                precision: Precision::F32,
             });
         }
         let single = Single::open(path, config)?;
@@ -106,7 +108,14 @@ impl Base {
             family: single.family(),
             single: Some(single),
             zero_empty: true,
+            precision: Precision::F32,
         })
+    }
+
+    /// The same base, with its weights in memory as `precision` says.
+    #[must_use]
+    pub fn stored_as(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The folder or the file.
@@ -133,8 +142,8 @@ impl Base {
     /// If it cannot be read or does not fit its configuration.
     pub fn unet(&self, device: &Device) -> Result<UNet, LoadError> {
         match &self.single {
-            Some(single) => single.unet(device),
-            None => UNet::load(&self.path.join("unet"), device),
+            Some(single) => single.unet(device, self.precision),
+            None => UNet::load(&self.path.join("unet"), device, self.precision),
         }
     }
 
@@ -144,8 +153,8 @@ impl Base {
     /// As [`Base::unet`].
     pub fn vae(&self, device: &Device) -> Result<Vae, LoadError> {
         match &self.single {
-            Some(single) => single.vae(device),
-            None => Vae::load(&self.path.join("vae"), device),
+            Some(single) => single.vae(device, self.precision),
+            None => Vae::load(&self.path.join("vae"), device, self.precision),
         }
     }
 
@@ -159,8 +168,8 @@ impl Base {
             Encoder::Second => "text_encoder_2",
         };
         match &self.single {
-            Some(single) => single.text(which, device),
-            None => TextEncoder::load(&self.path.join(folder), device),
+            Some(single) => single.text(which, device, self.precision),
+            None => TextEncoder::load(&self.path.join(folder), device, self.precision),
         }
     }
 

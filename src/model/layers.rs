@@ -114,11 +114,13 @@ impl Linear {
         let input = dims[D - 1];
         let rows = dims.iter().product::<usize>() / input;
         let x = x.reshape([rows, input]);
-        let mut y = x.clone().matmul(self.weight.clone().transpose()); // [rows, out]
-        let own = self.branches.iter().any(Branch::takes_base).then(|| y.clone());
-        if let Some(bias) = &self.bias {
-            y = y + bias.clone().unsqueeze();
-        }
+        let base = |bias| kernels::linear(x.clone(), self.weight.clone(), bias); // [rows, out]
+        let own = self.branches.iter().any(Branch::takes_base).then(|| base(None));
+        let mut y = match (&own, &self.bias) {
+            (Some(own), Some(bias)) => own.clone() + bias.clone().unsqueeze(),
+            (Some(own), None) => own.clone(),
+            (None, bias) => base(bias.clone()),
+        };
         for branch in &self.branches {
             y = y + branch.forward(&x, own.as_ref(), self);
         }

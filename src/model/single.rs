@@ -15,7 +15,7 @@ use super::scheduler::{PredictionType, ScheduleConfig, TimestepSpacing};
 use super::text::TextEncoder;
 use super::unet::UNet;
 use super::vae::Vae;
-use super::weights::{Checkpoint, LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Precision, Weights};
 use crate::names::{self, Key};
 
 const UNET: &str = "model.diffusion_model.";
@@ -117,7 +117,7 @@ impl Single {
     fn part<T>(
         &self,
         (name, prefix): (&'static str, &str),
-        device: &Device,
+        (device, precision): (&Device, Precision),
         meaning: &dyn Fn(&str) -> Option<Key>,
         build: impl FnOnce(&mut Weights) -> Result<T, String>,
     ) -> Result<T, LoadError> {
@@ -126,21 +126,23 @@ impl Single {
             // A key without a meaning keeps its own name, under which it is then refused.
             Some(rest) => meaning(rest).unwrap_or_else(|| Key::Tensor(key.to_owned())),
         };
-        let mut weights = Weights::of_part(&self.checkpoint, Some(name), device, &meaning);
+        let mut weights = Weights::of_part(&self.checkpoint, Some(name), device, &meaning).stored_as(precision);
         let part = build(&mut weights).or_else(|message| config::refuse(self.checkpoint.path(), message))?;
         weights.finish()?;
         Ok(part)
     }
 
-    pub(super) fn unet(&self, device: &Device) -> Result<UNet, LoadError> {
+    pub(super) fn unet(&self, device: &Device, precision: Precision) -> Result<UNet, LoadError> {
         let meaning = |key: &str| {
             let (path, end) = key.rsplit_once('.')?;
             Some(Key::Tensor(format!("{}.{end}", names::unet_path(path)?)))
         };
-        self.part(("U-Net", UNET), device, &meaning, |w| UNet::build(&self.unet, w))
+        self.part(("U-Net", UNET), (device, precision), &meaning, |w| {
+            UNet::build(&self.unet, w)
+        })
     }
 
-    pub(super) fn vae(&self, device: &Device) -> Result<Vae, LoadError> {
+    pub(super) fn vae(&self, device: &Device, precision: Precision) -> Result<Vae, LoadError> {
         let levels = self.vae.block_out_channels.len();
         let meaning = |key: &str| {
             if key.starts_with("loss.") {
@@ -149,10 +151,12 @@ impl Single {
             let (path, end) = key.rsplit_once('.')?;
             Some(Key::Tensor(format!("{}.{end}", names::vae_path(path, levels)?)))
         };
-        self.part(("VAE", VAE), device, &meaning, |w| Vae::build(&self.vae, w))
+        self.part(("VAE", VAE), (device, precision), &meaning, |w| {
+            Vae::build(&self.vae, w)
+        })
     }
 
-    pub(super) fn text(&self, which: Encoder, device: &Device) -> Result<TextEncoder, LoadError> {
+    pub(super) fn text(&self, which: Encoder, device: &Device, precision: Precision) -> Result<TextEncoder, LoadError> {
         let none = || LoadError::Unknown {
             path: self.checkpoint.path().to_owned(),
             message: "it has no second text encoder".to_owned(),
@@ -182,7 +186,7 @@ impl Single {
             CLIP_1 | CLIP_XL => &clip,
             _ => &open_clip,
         };
-        self.part(part, device, meaning, |w| TextEncoder::build(config, w))
+        self.part(part, (device, precision), meaning, |w| TextEncoder::build(config, w))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation, module::embedding};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation, module::embedding};
 
 use super::config::{self, TextConfig};
 use super::layers::{Embedding, Linear, Module, Norm, Visitor, attend, join};
-use super::weights::{Checkpoint, LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Precision, Weights};
 use crate::names;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,10 +82,10 @@ impl TextEncoder {
     ///
     /// # Errors
     /// If a file cannot be read, the configuration is not supported, or the weights do not fit it.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, LoadError> {
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, LoadError> {
         let config: TextConfig = config::read(&folder.join("config.json"))?;
         let checkpoint = Arc::new(Checkpoint::of_part(folder, "model")?);
-        let mut weights = Weights::of(&checkpoint, device, &names::clip);
+        let mut weights = Weights::of(&checkpoint, device, &names::clip).stored_as(precision);
         let model = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
         weights.finish()?;
         Ok(model)
@@ -152,8 +152,9 @@ impl TextEncoder {
         let (batch, n) = (rows.len(), rows.first().map_or(0, Vec::len));
         let flat: Vec<i64> = rows.iter().flatten().map(|&id| i64::from(id)).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [batch, n]), device);
-        let positions = self.positions.weight.clone().narrow(0, 0, n).unsqueeze::<3>();
-        let mut x = embedding(self.tokens.weight.clone(), ids) + positions; // [B, N, D]
+        let positions = self.positions.weight.clone().narrow(0, 0, n).cast(DType::F32);
+        let tokens = embedding(self.tokens.weight.clone(), ids).cast(DType::F32);
+        let mut x = tokens + positions.unsqueeze::<3>(); // [B, N, D]
         let mut states = vec![x.clone()];
         for layer in &self.layers {
             let h = layer.norm1.layer(x.clone());

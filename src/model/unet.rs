@@ -16,7 +16,7 @@ use super::blocks::{Resnet, Upsample};
 use super::config::{self, UNetConfig};
 use super::layers::{Conv2d, Module, Norm, Visitor, join};
 use super::transformer::{Transformer, TransformerConfig};
-use super::weights::{Checkpoint, LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Precision, Weights};
 use crate::names::Key;
 
 /// A tensor on its way through the model.
@@ -73,10 +73,10 @@ impl UNet {
     ///
     /// # Errors
     /// If a file cannot be read, the configuration is not supported, or the weights do not fit it.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, LoadError> {
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, LoadError> {
         let config: UNetConfig = config::read(&folder.join("config.json"))?;
         let checkpoint = Arc::new(Checkpoint::of_part(folder, "diffusion_pytorch_model")?);
-        let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(key.to_owned()));
+        let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(key.to_owned())).stored_as(precision);
         let unet = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
         weights.finish()?;
         Ok(unet)

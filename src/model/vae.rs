@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use super::blocks::{Resnet, Upsample};
 use super::config::{self, VaeConfig};
 use super::layers::{Conv2d, Linear, Module, Norm, Visitor, attend, join};
-use super::weights::{Checkpoint, LoadError, Weights};
+use super::weights::{Checkpoint, LoadError, Precision, Weights};
 use crate::names::{self, Key};
 
 /// Every group norm's epsilon, and not the U-Net's 1e-5.
@@ -113,10 +113,10 @@ impl Vae {
     ///
     /// # Errors
     /// If a file cannot be read, the configuration is not supported, or the weights do not fit it.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, LoadError> {
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, LoadError> {
         let config: VaeConfig = config::read(&folder.join("config.json"))?;
         let checkpoint = Arc::new(Checkpoint::of_part(folder, "diffusion_pytorch_model")?);
-        let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(modern(key)));
+        let mut weights = Weights::of(&checkpoint, device, &|key| Key::Tensor(modern(key))).stored_as(precision);
         let vae = Self::build(&config, &mut weights).or_else(|m| config::refuse(&folder.join("config.json"), m))?;
         weights.finish()?;
         Ok(vae)

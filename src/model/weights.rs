@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::f16;
+use half::vec::HalfFloatVecExt;
 
 pub use checkpoint::Checkpoint;
 use checkpoint::Entry;
@@ -67,6 +69,16 @@ pub enum LoadError {
     },
 }
 
+/// How a model's weights lie in memory. The arithmetic is f32 whatever they are, and so are biases and norms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Four bytes a number.
+    #[default]
+    F32,
+    /// Two bytes a number, for matrices, kernels and tables whose numbers f16 can hold (up to 65504).
+    F16,
+}
+
 /// How a tensor starts when a model is made from a seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
@@ -98,6 +110,7 @@ enum Source {
 pub struct Weights {
     source: Source,
     device: Device,
+    precision: Precision,
     taken: BTreeSet<String>,
     missing: Vec<String>,
     misshaped: Vec<String>,
@@ -167,11 +180,18 @@ impl Weights {
         Self {
             source,
             device: device.clone(),
+            precision: Precision::F32,
             taken: BTreeSet::new(),
             missing: Vec::new(),
             misshaped: Vec::new(),
             broken: Vec::new(),
         }
+    }
+
+    /// The same, kept in memory as `precision` says.
+    #[must_use]
+    pub fn stored_as(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The device the tensors go to.
@@ -206,6 +226,10 @@ impl Weights {
             },
         };
         match values {
+            Ok(values) if D > 1 && self.precision == Precision::F16 => match narrowed(&values) {
+                Some(narrow) => Tensor::from_data(TensorData::new(narrow, shape), (&self.device, DType::F16)),
+                None => Tensor::from_data(TensorData::new(values, shape), &self.device),
+            },
             Ok(values) => Tensor::from_data(TensorData::new(values, shape), &self.device),
             Err((list, entry)) => {
                 list.push(entry);
@@ -252,6 +276,12 @@ impl Weights {
             })
         }
     }
+}
+
+/// The values rounded to f16, if all of them fit into it.
+fn narrowed(values: &[f32]) -> Option<Vec<f16>> {
+    let narrow = Vec::from_f32_slice(values);
+    narrow.iter().all(|v: &f16| v.is_finite()).then_some(narrow)
 }
 
 fn first_of(sort: &str, keys: &[String]) -> String {

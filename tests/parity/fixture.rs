@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use assent::model::samplers::SamplerChoice;
 use assent::model::scheduler::ScheduleConfig;
 use assent::model::unet::{Added, UNet};
+use assent::model::weights::Precision;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -122,7 +123,7 @@ impl Fixture {
             true => (&self.tracked, Device::flex().autodiff()),
         };
         if cell.get().is_none() {
-            let _ = cell.set(UNet::load(&self.part("unet"), &device)?);
+            let _ = cell.set(UNet::load(&self.part("unet"), &device, Precision::F32)?);
         }
         cell.get().cloned().ok_or_else(|| anyhow!("the U-Net is not loaded"))
     }

@@ -5,6 +5,7 @@ use assent::model::text::TextEncoder;
 use assent::model::tokenizer::{Padding, Tokenizer};
 use assent::model::unet::{Probe, UNet};
 use assent::model::vae::Vae;
+use assent::model::weights::Precision;
 use assent::{adapter, lora as lora_room};
 use burn::tensor::{Device, Tensor};
 use serde_json::json;
@@ -58,7 +59,7 @@ pub fn text(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()>
             .map(|text| tokenizer.encode_padded(text, TOKENS))
             .collect();
         check.value(&format!("input_ids{suffix}"), &json!(ids))?;
-        let encoder = TextEncoder::load(&fixture.part(&format!("text_encoder{suffix}")), &device)?;
+        let encoder = TextEncoder::load(&fixture.part(&format!("text_encoder{suffix}")), &device, Precision::F32)?;
         let encoded = encoder.forward(&ids, &device);
         hidden.push(if fixture.is_xl() {
             encoded.hidden(2)
@@ -111,7 +112,7 @@ pub fn lora(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()>
 
 pub fn vae(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
     let device = Device::flex();
-    let vae = Vae::load(&fixture.part("vae"), &device)?;
+    let vae = Vae::load(&fixture.part("vae"), &device, Precision::F32)?;
     let mut probes = Vec::new();
     let mut keep = |name: &str, x: &Tensor<4>| probes.push((format!("probe/{name}"), x.clone()));
     let (mean, logvar) = vae.encode_probed(case.input(fixture, "image", &device)?, &mut keep);

@@ -14,7 +14,7 @@ use crate::model::pipeline::Pipeline;
 use crate::model::text::TextEncoder;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
-use crate::model::weights::{Draws, Weights, save};
+use crate::model::weights::{Draws, Precision, Weights, save};
 use crate::sheet::{Row, Sheet, Tile};
 use crate::train::data::{batch_at, split, stack};
 use crate::train::engine::{self, Finish, Objective};
@@ -139,7 +139,7 @@ impl Objective for Diffusion<'_> {
 /// As [`super::train_base`].
 pub(super) fn train(run: &BaseRun<'_>, stage: &mut Stage<'_>) -> Result<Finish, TrainError> {
     let device = run.device.clone().autodiff();
-    let vae = Vae::load(&stage.out.join("vae"), run.device)?;
+    let vae = Vae::load(&stage.out.join("vae"), run.device, Precision::F32)?;
     stage.tell(&Event::Phase {
         name: "latents".to_owned(),
         total: run.pictures.len() as u64,
