@@ -19,6 +19,7 @@ use crate::model::pipeline::Pipeline;
 use crate::model::prompt;
 use crate::model::samplers::{SamplerChoice, Spread};
 use crate::model::vae::Vae;
+use crate::model::weights::Precision;
 use crate::sheet::{Row, Sheet, Tile};
 use crate::train::facts::base_facts;
 
@@ -29,6 +30,24 @@ mod start;
 mod workflow;
 
 use adapters::Adapter;
+
+/// The types that weights can have in memory.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Stored {
+    /// Four bytes a number
+    F32,
+    /// Half the memory, a little slower; numbers are rounded where the file has more digits
+    F16,
+}
+
+impl From<Stored> for Precision {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => Self::F32,
+            Stored::F16 => Self::F16,
+        }
+    }
+}
 
 /// What to draw, with what, and where to.
 #[derive(Debug, clap::Args)]
@@ -105,6 +124,9 @@ pub struct Args {
     /// Decode in overlapping tiles of so many latent pixels on a side (64 unless given): less memory for large pictures
     #[arg(long, value_name = "LATENTS", num_args = 0..=1, require_equals = true, default_missing_value = "64")]
     pub vae_tiling: Option<usize>,
+    /// How the weights lie in memory; the arithmetic is f32 whatever they are
+    #[arg(long, value_enum, default_value_t = Stored::F32)]
+    pub weights: Stored,
     /// Write what can be seen so far every N steps, with -preview-STEP before the extension
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub preview_every: Option<u64>,
@@ -161,10 +183,10 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
         None => {}
     }
     let path = args.base.clone().unwrap_or_default();
-    let base = Base::open(&path, args.base_config.as_deref())?;
+    let base = Base::open(&path, args.base_config.as_deref())?.stored_as(args.weights.into());
     let mut pipeline = Pipeline::load(&base, &device)?;
     if let Some(file) = &args.vae {
-        pipeline.vae = Vae::load_file(file, pipeline.vae.config(), &device)?;
+        pipeline.vae = Vae::load_file(file, pipeline.vae.config(), &device, args.weights.into())?;
     }
     if filled.zeros && !(pipeline.second.is_some() && pipeline.zero_empty) {
         bail!("the workflow has zeros in the place of a negative prompt, which only SDXL takes");

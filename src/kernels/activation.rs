@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::memory;
 use super::simd::{self, per_instruction_set};
 
 /// Elements of one parallel task: large enough to hide the cost of a task, small enough to stay in the cache.
@@ -47,7 +48,7 @@ fn geglu_back_body(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 
 /// `x * sigmoid(x)`.
 pub(super) fn silu(x: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+    let mut y = memory::zeros(x.len());
     y.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .for_each(|(y, x)| silu_block(x, y));
@@ -64,7 +65,7 @@ pub(super) fn silu_backward(x: &[f32], gradient: &mut [f32]) {
 
 /// Rows `hidden, gate` of `2 * channels` to rows of `channels`.
 pub(super) fn geglu(x: &[f32], channels: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len() / 2];
+    let mut y = memory::zeros(x.len() / 2);
     let rows = (BLOCK / channels.max(1)).max(1);
     y.par_chunks_mut(rows * channels)
         .zip(x.par_chunks(rows * 2 * channels))
@@ -78,7 +79,7 @@ pub(super) fn geglu(x: &[f32], channels: usize) -> Vec<f32> {
 
 /// Gradient of [`geglu`]'s input.
 pub(super) fn geglu_backward(x: &[f32], dy: &[f32], channels: usize) -> Vec<f32> {
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = memory::zeros(x.len());
     let rows = (BLOCK / channels.max(1)).max(1);
     let tasks = dx
         .par_chunks_mut(rows * 2 * channels)

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, MatrixMut, Shared, multiply};
+use super::memory;
 use super::simd::{self, LANES, per_instruction_set};
 
 /// Queries and keys of one tile: its scores stay in the cache of one core.
@@ -72,7 +73,7 @@ impl Made {
             [count * width, width]
         };
         Self {
-            data: vec![0.0; sizes.batch * heads * count * width],
+            data: memory::zeros(sizes.batch * heads * count * width),
             strides: [heads * count * width, head, token],
         }
     }

@@ -1,13 +1,17 @@
-//! Two-dimensional convolution as matrix products over unfolded patches, forward and backward. Every sum is taken in an
+//! Two-dimensional convolution as matrix products over unfolded patches, or by Winograd's transforms where that is
+//! faster, forward and backward. Every sum is taken in an
 //! order that depends on the sizes alone, never on the threads.
 
 mod unfold;
+mod winograd;
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, MatrixMut, Shared, multiply};
+use super::memory;
 use unfold::{fold_back, total, transpose, unfold, unfold_last};
 
 /// Sizes of one convolution.
@@ -115,8 +119,20 @@ fn unfold_tile(x: &[f32], sizes: &Sizes, channels: &Range<usize>, tile: &Tile, o
 
 /// The convolution of `x` with `weight`, plus `bias` where it is not empty.
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
+    if winograd::pays(sizes) {
+        let kernels = winograd::Kernels {
+            weight,
+            strides: [9 * sizes.inputs, 9],
+            turned: false,
+        };
+        return winograd::forward(x, &kernels, bias, sizes);
+    }
+    unfolded(x, weight, bias, sizes)
+}
+
+fn unfolded(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
     let (outputs, plane, depth) = (sizes.outputs, sizes.out_plane(), sizes.inputs * sizes.taps());
-    let mut y = vec![0.0; sizes.batch * outputs * plane];
+    let mut y = memory::zeros(sizes.batch * outputs * plane);
     let shared = Shared::new(&mut y);
     let weight = Matrix::new(weight, [outputs, depth], [depth, 1]);
     let weight = Constant(weight);
@@ -182,10 +198,30 @@ impl<'a> Constant<'a> {
     }
 }
 
-/// The gradient of the output with its first two axes swapped: `[outputs, batch, plane]`.
-pub(super) fn swapped(dy: &[f32], sizes: &Sizes) -> Vec<f32> {
+/// The gradient of the output, and with its first two axes swapped once somebody asks: `[outputs, batch, plane]`.
+pub(super) struct Gradient<'a> {
+    plain: &'a [f32],
+    sizes: &'a Sizes,
+    swapped: OnceCell<Vec<f32>>,
+}
+
+impl<'a> Gradient<'a> {
+    pub(super) fn new(plain: &'a [f32], sizes: &'a Sizes) -> Self {
+        Self {
+            plain,
+            sizes,
+            swapped: OnceCell::new(),
+        }
+    }
+
+    fn swapped(&self) -> &[f32] {
+        self.swapped.get_or_init(|| swapped(self.plain, self.sizes))
+    }
+}
+
+fn swapped(dy: &[f32], sizes: &Sizes) -> Vec<f32> {
     let (outputs, plane) = (sizes.outputs, sizes.out_plane());
-    let mut out = vec![0.0; dy.len()];
+    let mut out = memory::zeros(dy.len());
     out.par_chunks_mut(sizes.batch * plane)
         .enumerate()
         .for_each(|(output, out)| {
@@ -216,10 +252,25 @@ fn tile_gradient<'a>(dy: &'a [f32], sizes: &Sizes, tile: &Tile) -> Matrix<'a> {
     )
 }
 
-/// Gradient of `x` from the [`swapped`] gradient of the output.
-pub(super) fn input_gradient(dy: &[f32], weight: &[f32], sizes: &Sizes) -> Vec<f32> {
+/// Gradient of `x` from the gradient of the output.
+pub(super) fn input_gradient(dy: &Gradient<'_>, weight: &[f32], sizes: &Sizes) -> Vec<f32> {
+    // A convolution of the gradient with the kernels turned round, where input and output change places.
+    let across = Sizes {
+        inputs: sizes.outputs,
+        outputs: sizes.inputs,
+        ..*sizes
+    };
+    if winograd::pays(&across) {
+        let kernels = winograd::Kernels {
+            weight,
+            strides: [9, 9 * sizes.inputs],
+            turned: true,
+        };
+        return winograd::forward(dy.plain, &kernels, &[], &across);
+    }
+    let dy = dy.swapped();
     let (taps, plane, depth) = (sizes.taps(), sizes.plane(), sizes.inputs * sizes.taps());
-    let mut dx = vec![0.0; sizes.batch * sizes.inputs * plane];
+    let mut dx = memory::zeros(sizes.batch * sizes.inputs * plane);
     let shared = Shared::new(&mut dx);
     // Rows of one picture overlap in what they add to, so a task takes a picture's tiles one after the other.
     let mut tasks: Vec<Vec<Tile>> = Vec::new();
@@ -273,16 +324,17 @@ pub(super) fn input_gradient(dy: &[f32], weight: &[f32], sizes: &Sizes) -> Vec<f
 /// `x` with its channels last, `[batch, plane, inputs]`: one product then takes them side by side.
 fn channels_last(x: &[f32], sizes: &Sizes) -> Vec<f32> {
     let picture = sizes.inputs * sizes.plane();
-    let mut out = vec![0.0; x.len()];
+    let mut out = memory::zeros(x.len());
     let tasks = out.par_chunks_mut(picture).zip(x.par_chunks(picture));
     tasks.for_each(|(out, x)| transpose(x, sizes.plane(), out, sizes.inputs));
     out
 }
 
-/// Gradient of the weight from the [`swapped`] gradient of the output.
-pub(super) fn weight_gradient(x: &[f32], dy: &[f32], sizes: &Sizes) -> Vec<f32> {
+/// Gradient of the weight from the gradient of the output.
+pub(super) fn weight_gradient(x: &[f32], dy: &Gradient<'_>, sizes: &Sizes) -> Vec<f32> {
+    let dy = dy.swapped();
     let (taps, depth) = (sizes.taps(), sizes.inputs * sizes.taps());
-    let mut d_weight = vec![0.0; sizes.outputs * depth];
+    let mut d_weight = memory::zeros(sizes.outputs * depth);
     let shared = Shared::new(&mut d_weight);
     let x = channels_last(x, sizes);
     let tiles = sizes.tiles(1024, 1);
@@ -324,9 +376,9 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], sizes: &Sizes) -> Vec<f32> 
     d_weight
 }
 
-/// Gradient of the bias from the [`swapped`] gradient of the output.
-pub(super) fn bias_gradient(dy: &[f32], sizes: &Sizes) -> Vec<f32> {
-    let sums = dy.par_chunks(sizes.batch * sizes.out_plane()).map(|dy| {
+/// Gradient of the bias from the gradient of the output.
+pub(super) fn bias_gradient(dy: &Gradient<'_>, sizes: &Sizes) -> Vec<f32> {
+    let sums = dy.swapped().par_chunks(sizes.batch * sizes.out_plane()).map(|dy| {
         let mut sum = 0.0;
         total(dy, &mut sum);
         sum as f32

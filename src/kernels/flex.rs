@@ -245,7 +245,7 @@ fn conv2d(inputs: [FlexTensor; 3], sizes: conv::Sizes, tracked: [bool; 3]) -> (F
     let (x, weight) = (tracked[1].then_some(x), tracked[0].then_some(weight));
     let backward = move |gradient: FlexTensor| {
         let gradient = in_order(gradient);
-        let dy = conv::swapped(values(&gradient), &sizes);
+        let dy = conv::Gradient::new(values(&gradient), &sizes);
         let [x_shape, weight_shape, bias_shape] = shapes.clone();
         let dx = weight
             .as_ref()

@@ -8,6 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, Shared, multiply};
+use super::memory;
 
 /// Rows and columns of one tile: large enough that packing its factors costs little beside the product.
 const TILE: usize = 1024;
@@ -93,7 +94,7 @@ fn by_tile(
 /// `x · weightᵀ`, plus `bias` where it is not empty: `[rows, outputs]`.
 pub(super) fn forward(x: &[f32], weight: Stored<'_>, bias: &[f32], sizes: Sizes) -> Vec<f32> {
     let Sizes { rows, inputs, outputs } = sizes;
-    let mut y = Vec::with_capacity(rows * outputs);
+    let mut y = memory::room(rows * outputs);
     if bias.is_empty() {
         y.resize(rows * outputs, 0.0);
     } else {
@@ -114,7 +115,7 @@ pub(super) fn forward(x: &[f32], weight: Stored<'_>, bias: &[f32], sizes: Sizes)
 /// Gradient of `x` from that of the output: `dy · weight`.
 pub(super) fn input_gradient(dy: &[f32], weight: Stored<'_>, sizes: Sizes) -> Vec<f32> {
     let Sizes { rows, inputs, outputs } = sizes;
-    let mut dx = vec![0.0; rows * inputs];
+    let mut dx = memory::zeros(rows * inputs);
     let weight = Factor {
         stored: weight,
         width: inputs,
@@ -129,7 +130,7 @@ pub(super) fn input_gradient(dy: &[f32], weight: Stored<'_>, sizes: Sizes) -> Ve
 /// Gradient of the weight from that of the output: `dyᵀ · x`.
 pub(super) fn weight_gradient(x: &[f32], dy: &[f32], sizes: Sizes) -> Vec<f32> {
     let Sizes { rows, inputs, outputs } = sizes;
-    let mut d_weight = vec![0.0; outputs * inputs];
+    let mut d_weight = memory::zeros(outputs * inputs);
     by_tile(&mut d_weight, [outputs, inputs], |of, columns, out, _| {
         let dy = Matrix::new(&dy[of.start..], [rows, of.len()], [outputs, 1]).transposed();
         let x = Matrix::new(&x[columns.start..], [rows, columns.len()], [inputs, 1]);
@@ -151,7 +152,7 @@ pub(super) fn bias_gradient(dy: &[f32], sizes: Sizes) -> Vec<f32> {
 
 /// All numbers of a weight in f32, on all threads.
 pub(super) fn widened(values: &[f16]) -> Vec<f32> {
-    let mut out = vec![0.0; values.len()];
+    let mut out = memory::zeros(values.len());
     let parts = out.par_chunks_mut(1 << 16).zip(values.par_chunks(1 << 16));
     parts.for_each(|(out, values)| values.convert_to_f32_slice(out));
     out

@@ -9,6 +9,7 @@ mod conv;
 mod flex;
 mod linear;
 mod matrix;
+pub(crate) mod memory;
 mod norm;
 pub mod reference;
 mod simd;

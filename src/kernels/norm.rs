@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::memory;
 use super::simd::{self, LANES, per_instruction_set};
 
 /// Elements between two flushes of a sum from f32 lanes to f64.
@@ -228,7 +229,7 @@ fn row_back_body(
 /// Normalises each group of `x`; also gives the moments that [`group_backward`] wants.
 pub(super) fn group(x: &[f32], weight: &[f32], bias: &[f32], sizes: Groups) -> (Vec<f32>, Vec<Moments>) {
     let size = sizes.channels * sizes.plane;
-    let mut y = vec![0.0; x.len()];
+    let mut y = memory::zeros(x.len());
     let mut seen = vec![Moments::default(); x.len() / size];
     let tasks = y
         .par_chunks_mut(size)
@@ -283,7 +284,7 @@ const ROWS: usize = 32;
 /// Normalises each row of `x`; also gives the moments that [`layer_backward`] wants.
 pub(super) fn layer(x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> (Vec<f32>, Vec<Moments>) {
     let width = weight.len();
-    let mut y = vec![0.0; x.len()];
+    let mut y = memory::zeros(x.len());
     let mut seen = vec![Moments::default(); x.len() / width];
     let tasks = y
         .par_chunks_mut(ROWS * width)

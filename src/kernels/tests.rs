@@ -255,6 +255,25 @@ fn conv2d_matches() {
 }
 
 #[test]
+fn conv2d_of_many_tiles_matches() {
+    // batch, inputs, outputs, height, width: enough for Winograd's transforms, whose rounding is larger.
+    for [batch, inputs, outputs, height, width] in [[2, 17, 19, 30, 33], [6, 16, 24, 17, 16]] {
+        let shapes = [
+            vec![batch, inputs, height, width],
+            vec![outputs, inputs, 3, 3],
+            vec![outputs],
+        ];
+        compare(
+            "conv2d of many tiles",
+            &shapes,
+            4e-6,
+            |i| super::conv2d(i[0].strided(), i[1].shaped(), Some(i[2].shaped()), 1, 1),
+            |i| reference::conv2d(i[0].strided(), i[1].shaped(), Some(i[2].shaped()), 1, 1),
+        );
+    }
+}
+
+#[test]
 fn conv2d_gives_gradients_only_where_they_are_wanted() {
     let device = Device::flex().autodiff();
     let (x, weight) = (

@@ -1,6 +1,6 @@
 //! An adapter's values onto a model's layers, and from there into their weights.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::LoraError;
 use crate::adapter::{self, Form, Weight};
@@ -217,16 +217,18 @@ fn sum(branches: &mut Vec<Branch>, weight: &Tensor<2>, inputs: usize) -> Option<
 impl Visitor for Merge {
     fn linear(&mut self, _: &str, layer: &mut Linear) {
         let [_, inputs] = layer.weight.dims();
-        if let Some(weight) = sum(&mut layer.branches, &layer.weight, inputs) {
-            layer.weight = weight;
+        let stored = layer.weight.dtype();
+        if let Some(weight) = sum(&mut layer.branches, &layer.weight.clone().cast(DType::F32), inputs) {
+            layer.weight = weight.cast(stored);
         }
     }
 
     fn conv(&mut self, _: &str, layer: &mut Conv2d) {
         let shape @ [out, inputs, kh, kw] = layer.weight.dims();
-        let flat = layer.weight.clone().reshape([out, inputs * kh * kw]);
+        let stored = layer.weight.dtype();
+        let flat = layer.weight.clone().cast(DType::F32).reshape([out, inputs * kh * kw]);
         if let Some(weight) = sum(&mut layer.branches, &flat, inputs) {
-            layer.weight = weight.reshape(shape);
+            layer.weight = weight.reshape(shape).cast(stored);
         }
     }
 }

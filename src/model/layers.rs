@@ -3,7 +3,7 @@
 //! A layer holds plain tensors; what to do with them by name (save, train, adapt) goes through [`Visitor`].
 //! Adapters lie beside a linear or convolution layer as [`Branch`]es.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::branch::{Branch, Site};
 use super::weights::{Init, Weights};
@@ -131,7 +131,7 @@ impl Linear {
 
 impl Site<2> for Linear {
     fn weight(&self) -> Tensor<2> {
-        self.weight.clone()
+        self.weight.clone().cast(DType::F32)
     }
 
     fn apply(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
@@ -208,7 +208,7 @@ impl Conv2d {
 impl Site<4> for Conv2d {
     fn weight(&self) -> Tensor<2> {
         let [out, input, kh, kw] = self.weight.dims();
-        self.weight.clone().reshape([out, input * kh * kw])
+        self.weight.clone().cast(DType::F32).reshape([out, input * kh * kw])
     }
 
     fn apply(&self, x: Tensor<4>, weight: Tensor<2>) -> Tensor<4> {

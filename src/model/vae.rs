@@ -127,7 +127,12 @@ impl Vae {
     ///
     /// # Errors
     /// If it cannot be read or does not fit.
-    pub fn load_file(path: &Path, config: &VaeConfig, device: &Device) -> Result<Self, LoadError> {
+    pub fn load_file(
+        path: &Path,
+        config: &VaeConfig,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, LoadError> {
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let levels = config.block_out_channels.len();
         let meaning = |key: &str| {
@@ -142,7 +147,7 @@ impl Vae {
                 |(path, end)| Key::Tensor(format!("{path}.{end}")),
             )
         };
-        let mut weights = Weights::of(&checkpoint, device, &meaning);
+        let mut weights = Weights::of(&checkpoint, device, &meaning).stored_as(precision);
         let vae = Self::build(config, &mut weights).or_else(|m| config::refuse(path, m))?;
         weights.finish()?;
         Ok(vae)

@@ -13,6 +13,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
 use super::LoadError;
+use crate::kernels::memory;
 
 /// Largest index of shards that is read, in bytes: SDXL's has 200 kB.
 const INDEX_BYTES: u64 = 32 << 20;
@@ -320,6 +321,10 @@ fn widen<const N: usize>(entry: &Entry, values: &[[u8; N]], one: impl Fn([u8; N]
             .flat_map(|i| (0..columns).map(move |j| j * rows + i))
             .map(|place| one(values[place]))
             .collect(),
-        _ => values.iter().map(|&b| one(b)).collect(),
+        _ => {
+            let mut out = memory::room(values.len());
+            out.extend(values.iter().map(|&b| one(b)));
+            out
+        }
     }
 }
