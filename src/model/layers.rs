@@ -135,7 +135,7 @@ impl Site<2> for Linear {
     }
 
     fn apply(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-        x.matmul(weight.transpose())
+        kernels::linear(x, weight, None)
     }
 
     fn mix(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
