@@ -4,11 +4,12 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::report::{Code, Downstream, Finding, Report};
+use super::finding::{Code, Finding};
+use super::report::{AdapterLine, Downstream, Report};
 use super::{AuditError, file, members, trust};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
-use crate::registry::{Registry, RegistryError, SnapshotRow};
+use crate::registry::{AdapterRow, Registry, RegistryError, SnapshotRow};
 use crate::snapshot::{Document, SnapshotError};
 
 /// Follows an adapter back to the images that trained it. `path` is absolute. Without a registry only what the file
@@ -33,6 +34,31 @@ pub fn audit_adapter(path: &Path, registry: Option<&Registry>, at: Timestamp) ->
             Err(error) => return Err(error.into()),
         },
     }
+    Ok(report.conclude())
+}
+
+/// As [`audit_adapter`], for an adapter whose file is gone or was changed: from what the registry recorded.
+///
+/// # Errors
+/// As [`audit_adapter`].
+pub(super) fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestamp) -> Result<Report, AuditError> {
+    let mut report = Report::empty();
+    let opened = file::Opened::recorded(row);
+    report.adapter = Some(AdapterLine {
+        sha256: row.sha256,
+        tensor_sha256: Some(row.tensors),
+        receipt_sha256: None,
+        derived_from: None,
+    });
+    let (code, says) = match row.path.is_file() {
+        true => (Code::FileChanged, "the adapter's file holds other bytes than drew it"),
+        false => (Code::FileMissing, "the adapter's file is not where it was recorded"),
+    };
+    follow(registry, &opened, &row.path, at, &mut report)?;
+    report.findings.push(Finding::new(code, &opened.subject, says));
+    report
+        .unchecked
+        .push("the adapter's receipt: its file is not there as it was".into());
     Ok(report.conclude())
 }
 

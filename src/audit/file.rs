@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::report::{AdapterLine, BaseLine, Code, Finding, Report, RunLine, SnapshotLine};
+use super::finding::{Code, Finding};
+use super::report::{AdapterLine, BaseLine, Report, RunLine, SnapshotLine};
 use crate::adapter::{AdapterError, Container};
 use crate::digest::Sha256Digest;
 use crate::receipt::{self, Change, Sealed};
+use crate::registry::AdapterRow;
 
 /// What is known of the file after looking at it alone.
 pub(super) struct Opened {
@@ -17,6 +19,18 @@ pub(super) struct Opened {
     pub tensors: Option<Sha256Digest>,
     /// The receipt, when there is one that parses.
     pub sealed: Option<Sealed>,
+}
+
+impl Opened {
+    /// What the registry recorded, where the file itself cannot be asked.
+    pub(super) fn recorded(row: &AdapterRow) -> Self {
+        Opened {
+            subject: format!("adapter:{}", row.sha256),
+            sha256: row.sha256,
+            tensors: Some(row.tensors),
+            sealed: None,
+        }
+    }
 }
 
 /// Reads the file and fills in what it says of itself. A file that is there and does not parse is a finding; one that

@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::report::{ExcludedLine, Finding, ImageLine, Report, Verdict};
+use super::finding::Finding;
+use super::report::{ExcludedLine, ImageLine, Report, Verdict};
 use crate::receipt::counted;
 
 const STYLE: &str = "
@@ -66,7 +67,7 @@ fn write(out: &mut String, report: &Report, subject: &str, version: &str) -> std
     let says = match report.verdict {
         Verdict::Clean => "Everything that was looked at holds.",
         Verdict::Findings => "Every link of the proof holds; something must be looked at.",
-        Verdict::Invalid => "A link of the proof is broken: this adapter cannot be shown to be what it claims.",
+        Verdict::Invalid => "A link of the proof is broken: it cannot be shown to be what it claims.",
     };
     writeln!(
         out,
@@ -125,7 +126,9 @@ fn findings(out: &mut String, findings: &[Finding]) -> std::fmt::Result {
 
 /// The digests from the file to the images, each link with what it says.
 fn chain(out: &mut String, report: &Report) -> std::fmt::Result {
-    let Some(adapter) = &report.adapter else { return Ok(()) };
+    if report.picture.is_none() && report.adapter.is_none() {
+        return Ok(());
+    }
     let broken = |subjects: &[&str]| {
         let hit = report.findings.iter().any(|f| {
             f.severity == super::Severity::Invalid && subjects.iter().any(|subject| f.subject.starts_with(subject))
@@ -139,6 +142,20 @@ fn chain(out: &mut String, report: &Report) -> std::fmt::Result {
             "<li{class}><b>{name}</b> <code>{digest}</code><p class=\"soft\">{}</p></li>",
             Safe(more)
         )
+    };
+    if let Some(picture) = &report.picture {
+        let label = picture.label.as_ref();
+        let drawn = label.map(|l| {
+            format!(
+                "; drawn {} by {}, seed {}: {}",
+                l.created_at, l.program, l.seed, l.prompt
+            )
+        });
+        let says = format!("Signed {}{}", picture.signed(), drawn.unwrap_or_default());
+        link(broken(&["picture:"]), "Picture", &picture.sha256, says)?;
+    }
+    let Some(adapter) = &report.adapter else {
+        return writeln!(out, "</ol></div>");
     };
     link(broken(&["adapter:"]), "Adapter file", &adapter.sha256, String::new())?;
     if let Some(digest) = &adapter.tensor_sha256 {

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::report::{Code, Downstream, Finding, ImageLine, Report};
+use super::finding::{Code, Finding};
+use super::report::{Downstream, ImageLine, Report};
 use super::{AuditError, members, trust};
 use crate::consent::{ConsentRecord, Policy, Target, decide_for};
 use crate::digest::Sha256Digest;

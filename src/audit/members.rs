@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::report::{Code, ExcludedLine, Finding, ImageLine, Report};
+use super::finding::{Code, Finding};
+use super::report::{ExcludedLine, ImageLine, Report};
 use crate::consent::{Decision, Policy, State, decide_for};
 use crate::digest::Sha256Digest;
 use crate::registry::{ImageRecord, Reader, RegistryError};

@@ -4,22 +4,28 @@
 //! recomputed; what does not hold is a [`Finding`] with a stable code, and what could not be checked is said. A broken
 //! link (a changed byte in tensors, header or registry) makes the verdict `invalid`.
 //!
+//! A picture leads there too: its label names the adapter. Where that is a stranger's word, the report says so.
+//!
 //! Reads files and the registry, changes neither, never touches tensors as numbers. Makes [`Report`]s; [`html`] turns
 //! one into a self-contained page.
 
 mod adapter;
 mod file;
+mod finding;
 pub mod html;
 mod image;
 mod members;
+mod picture;
 mod report;
 mod trust;
 
 pub use adapter::audit_adapter;
+pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};
+pub use picture::audit_picture;
 pub use report::{
-    AdapterLine, BaseLine, Code, Downstream, ExcludedLine, Finding, ImageLine, Report, RunLine, Severity, SnapshotLine,
-    Verdict,
+    AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Report, RunLine, SignatureLine,
+    SnapshotLine, Verdict,
 };
 
 /// Why an audit could not run at all. What it finds wrong is a finding, not an error.

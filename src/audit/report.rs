@@ -1,124 +1,13 @@
-//! The words of a report: findings, severities, verdicts, and the lines about adapter, snapshot and images.
+//! A report: its verdict, and the lines about picture, adapter, snapshot and images.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::finding::{Code, Finding, Severity};
 use crate::digest::Sha256Digest;
+use crate::label::Label;
 use crate::registry::RegistryError;
-
-/// What was found. The names are stable: other programs rely on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// An image that trained the adapter may not be used any more.
-    ConsentWithdrawn,
-    /// The weights are not those the receipt or the registry names.
-    TensorsChanged,
-    /// The header is not the one the receipt or the registry names.
-    HeaderChanged,
-    /// The receipt is not the one whose digest stands beside it, or that the registry names.
-    ReceiptChanged,
-    /// The adapter carries no receipt.
-    ReceiptMissing,
-    /// The file does not parse as an adapter.
-    AdapterMalformed,
-    /// The registry does not hold what the receipt was made from.
-    RegistryChanged,
-    /// The chain of the consent ledger does not hold.
-    LedgerBroken,
-    /// The registry knows no snapshot of the receipt's root.
-    SnapshotUnknown,
-    /// The registry does not know the adapter.
-    AdapterUnknown,
-    /// An image's file is gone.
-    FileMissing,
-    /// An image's file holds other bytes.
-    FileChanged,
-}
-
-impl Code {
-    /// Its stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Code::ConsentWithdrawn => "consent_withdrawn",
-            Code::TensorsChanged => "tensors_changed",
-            Code::HeaderChanged => "header_changed",
-            Code::ReceiptChanged => "receipt_changed",
-            Code::ReceiptMissing => "receipt_missing",
-            Code::AdapterMalformed => "adapter_malformed",
-            Code::RegistryChanged => "registry_changed",
-            Code::LedgerBroken => "ledger_broken",
-            Code::SnapshotUnknown => "snapshot_unknown",
-            Code::AdapterUnknown => "adapter_unknown",
-            Code::FileMissing => "file_missing",
-            Code::FileChanged => "file_changed",
-        }
-    }
-
-    /// How bad it is.
-    pub fn severity(self) -> Severity {
-        match self {
-            Code::TensorsChanged
-            | Code::HeaderChanged
-            | Code::ReceiptChanged
-            | Code::ReceiptMissing
-            | Code::AdapterMalformed
-            | Code::RegistryChanged
-            | Code::LedgerBroken => Severity::Invalid,
-            Code::ConsentWithdrawn => Severity::Error,
-            Code::FileMissing | Code::FileChanged | Code::SnapshotUnknown | Code::AdapterUnknown => Severity::Warning,
-        }
-    }
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Something cannot be shown any more.
-    Warning,
-    /// Somebody's refusal reaches the adapter.
-    Error,
-    /// A link of the proof is broken.
-    Invalid,
-}
-
-impl Severity {
-    /// Its stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-            Severity::Invalid => "invalid",
-        }
-    }
-}
-
-/// One thing that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
-    /// What it is.
-    pub code: Code,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What it is about: `adapter:…`, `image:…`, `snapshot:…`, `run:…`, `ledger` or `registry`.
-    pub subject: String,
-    /// What a person should know.
-    pub explanation: String,
-}
-
-impl Finding {
-    /// A finding of this code, with the code's severity.
-    pub fn new(code: Code, subject: impl Into<String>, explanation: impl Into<String>) -> Self {
-        Finding {
-            code,
-            severity: code.severity(),
-            subject: subject.into(),
-            explanation: explanation.into(),
-        }
-    }
-}
 
 /// What an audit comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -141,6 +30,61 @@ impl Verdict {
             Verdict::Invalid => "invalid",
         }
     }
+}
+
+/// A picture that was drawn.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PictureLine {
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+    /// Whether the registry recorded this very file.
+    pub recorded: bool,
+    /// What its C2PA signature comes to; none where there is no manifest.
+    pub signature: Option<SignatureLine>,
+    /// Its label: the signed one, where there is one.
+    pub label: Option<Label>,
+    /// Whether a visible mark was decoded.
+    pub mark: bool,
+}
+
+impl PictureLine {
+    /// Who signed it, as a person reads it.
+    pub fn signed(&self) -> String {
+        let Some(signature) = &self.signature else {
+            return "by nobody: it carries no C2PA manifest".to_owned();
+        };
+        let key = signature.keyid.map(|id| format!("the key {}", id.short()));
+        let who = key.unwrap_or_else(|| "another kind of key".to_owned());
+        let name = signature
+            .name
+            .as_ref()
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
+        let trust = if signature.trusted {
+            "trusted"
+        } else {
+            "not on the trust list"
+        };
+        let holds = if signature.holds {
+            "it holds"
+        } else {
+            "it does not hold"
+        };
+        format!("by {who}{name}, {trust}; {holds}")
+    }
+}
+
+/// The signature of a picture's manifest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SignatureLine {
+    /// Whether signature and hashes verify.
+    pub holds: bool,
+    /// The key, where it is one of Ed25519.
+    pub keyid: Option<Sha256Digest>,
+    /// Whether the key is on the trust list.
+    pub trusted: bool,
+    /// Whose key it is: by the trust list, or else as the certificate says.
+    pub name: Option<String>,
 }
 
 /// The adapter file.
@@ -263,7 +207,9 @@ pub struct Report {
     pub verdict: Verdict,
     /// What does not hold, the worst first.
     pub findings: Vec<Finding>,
-    /// The adapter; none when an image was asked about.
+    /// The picture, when one that was drawn was asked about.
+    pub picture: Option<PictureLine>,
+    /// The adapter; none when an image was asked about. Of several at work on a picture the first.
     pub adapter: Option<AdapterLine>,
     /// The base model, as far as the receipt tells.
     pub base: Option<BaseLine>,
@@ -300,6 +246,7 @@ impl Report {
         Report {
             verdict: Verdict::Clean,
             findings: Vec::new(),
+            picture: None,
             adapter: None,
             base: None,
             run: None,
@@ -309,6 +256,28 @@ impl Report {
             downstream: Vec::new(),
             unchecked: Vec::new(),
         }
+    }
+
+    /// Takes over what another report found out: the chain unless there is one already, and everything else.
+    pub(super) fn absorb(&mut self, other: Report) {
+        if self.adapter.is_none() {
+            self.adapter = other.adapter;
+            self.base = other.base;
+            self.run = other.run;
+            self.snapshot = other.snapshot;
+        }
+        self.findings.extend(other.findings);
+        self.images.extend(
+            other
+                .images
+                .into_iter()
+                .filter(|i| !self.images.contains(i))
+                .collect::<Vec<_>>(),
+        );
+        let new = |e: &ExcludedLine| !self.excluded.contains(e);
+        self.excluded
+            .extend(other.excluded.into_iter().filter(new).collect::<Vec<_>>());
+        self.unchecked.extend(other.unchecked);
     }
 
     /// As it is when the registry is there and cannot be opened: nothing that it should prove can be shown.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::file::Opened;
-use super::report::{Code, Finding, Report};
+use super::finding::{Code, Finding};
+use super::report::Report;
 use crate::digest::Sha256Digest;
 use crate::receipt::RunRecord;
 use crate::registry::{AdapterRow, EventFilter, Registry, RegistryError};

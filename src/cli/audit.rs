@@ -1,5 +1,5 @@
-//! `assent audit`: which images trained an adapter, under which consent, and what has changed since; or where one image
-//! went.
+//! `assent audit`: which images trained an adapter, under which consent, and what has changed since; the same for the
+//! adapter that drew a picture; or where one image went.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{Context, Exit, HintExt, Style, Table, subject};
-use crate::audit::{Report, Severity, Verdict, audit_adapter, audit_image, html};
-use crate::digest::write_atomic;
+use crate::audit::{PictureLine, Report, Severity, Verdict, audit_adapter, audit_image, audit_picture, html};
+use crate::digest::{Sha256Digest, write_atomic};
+use crate::label;
+use crate::pixels::{Format, Limits, read_file};
 use crate::receipt::counted;
 use crate::registry::{Registry, RegistryError};
 
 /// Options of `assent audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// An adapter, the folder of a run, or a registered picture: a file or a SHA-256
+    /// An adapter, the folder of a run, a picture that was drawn, or a registered picture: a file or a SHA-256
     #[arg(value_name = "ADAPTER|IMAGE")]
     pub subject: OsString,
     /// Write the report as one HTML page as well
@@ -30,17 +32,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let named = Path::new(&args.subject);
     let report = match adapter_at(named) {
         Some(path) => adapter(context, &path)?,
-        None => {
-            let registry = context.open_registry()?;
-            match subject::registered(context, &registry, &args.subject) {
-                Ok(image) => audit_image(&image, &registry, context.now)?,
-                // Not a picture: the digest of an adapter that the registry knows?
-                Err(error) => match adapter_known(&registry, &args.subject)? {
-                    Some(path) => audit_adapter(&path, Some(&registry), context.now)?,
-                    None => return Err(error),
-                },
-            }
-        }
+        None => match picture(context, named)? {
+            Some(report) => report,
+            None => recorded(context, &args.subject)?,
+        },
     };
     if let Some(path) = &args.html {
         let page = html::page(&report, &named.to_string_lossy(), env!("CARGO_PKG_VERSION"));
@@ -76,17 +71,73 @@ pub(super) fn adapter_at(path: &Path) -> Option<PathBuf> {
     (path.is_file() && (named || braced())).then(|| path.to_owned())
 }
 
-fn adapter_known(registry: &Registry, text: &OsString) -> Result<Option<PathBuf>> {
-    let Ok(digest) = text.to_string_lossy().parse() else {
+/// The audit of a picture file that was drawn, or that nobody registered; none for a registered image that says nothing
+/// of how it was drawn, and for what is no picture.
+fn picture(context: &Context, path: &Path) -> Result<Option<Report>> {
+    if !path.is_file() {
         return Ok(None);
-    };
-    let Some(row) = registry.adapter(&digest)? else {
-        return Ok(None);
-    };
-    if row.path.is_file() {
-        return Ok(Some(row.path));
     }
-    Err(anyhow!("the adapter is no longer at `{}`", row.path.display())).hint("name its file")
+    let bytes = read_file(path, &Limits::default())?;
+    if Format::of_bytes(&bytes).is_none() {
+        return Ok(None);
+    }
+    let absolute = context.absolute(path)?;
+    let registry = context.registry.exists().then(|| Registry::open(&context.registry));
+    let registry = match registry.transpose() {
+        Ok(registry) => registry,
+        Err(error @ RegistryError::TooNew { .. }) => return Err(error.into()),
+        Err(error) => {
+            let report = audit_picture(&absolute, &bytes, None, context.now)?;
+            return Ok(Some(report.with_broken_registry(&error)));
+        }
+    };
+    let Some(registry) = registry else {
+        return Ok(Some(audit_picture(&absolute, &bytes, None, context.now)?));
+    };
+    let sha256 = Sha256Digest::of_bytes(&bytes);
+    let registered = registry.image(&sha256).is_ok();
+    let drawn =
+        label::read(&bytes).any_label().is_some() || !registry.pictures_like(&sha256, None, &absolute)?.is_empty();
+    if registered && !drawn {
+        return Ok(None);
+    }
+    if registered {
+        context.message(format_args!(
+            "it is registered as well: `assent audit {}` follows it as an image",
+            sha256.short()
+        ));
+    }
+    Ok(Some(audit_picture(&absolute, &bytes, Some(&registry), context.now)?))
+}
+
+/// The audit of what only the registry knows by this name: an image, an adapter or a picture by its digest.
+fn recorded(context: &Context, subject: &OsString) -> Result<Report> {
+    let registry = context.open_registry()?;
+    let error = match subject::registered(context, &registry, subject) {
+        Ok(image) => return Ok(audit_image(&image, &registry, context.now)?),
+        Err(error) => error,
+    };
+    let Ok(digest) = subject.to_string_lossy().parse::<Sha256Digest>() else {
+        return Err(error);
+    };
+    let gone =
+        |what: &str, path: &Path| Err(anyhow!("the {what} is no longer at `{}`", path.display())).hint("name its file");
+    if let Some(row) = registry.adapter(&digest)? {
+        return match row.path.is_file() {
+            true => Ok(audit_adapter(&row.path, Some(&registry), context.now)?),
+            false => gone("adapter", &row.path),
+        };
+    }
+    // The digest alone: no file lies at an empty path.
+    let rows = registry.pictures_like(&digest, None, Path::new(""))?;
+    match rows.first().map(|row| &row.picture.path) {
+        Some(path) if path.is_file() => {
+            let bytes = read_file(path, &Limits::default())?;
+            Ok(audit_picture(path, &bytes, Some(&registry), context.now)?)
+        }
+        Some(path) => gone("picture", path),
+        None => Err(error),
+    }
 }
 
 fn adapter(context: &Context, path: &Path) -> Result<Report> {
@@ -143,7 +194,46 @@ pub(super) fn show(context: &Context, report: &Report, named: &str) -> Result<()
     Ok(())
 }
 
+/// What the label says, and on whose word.
+fn drawn(context: &Context, picture: &PictureLine) -> Result<()> {
+    let row = |name: &str, says: String| {
+        context.line(format_args!(
+            "{} {says}",
+            context.paint(Style::Faint, format_args!("{name:<9}"))
+        ))
+    };
+    context.line("")?;
+    let recorded = if picture.recorded {
+        "recorded here"
+    } else {
+        "not recorded here"
+    };
+    row("picture", format!("{}  {recorded}", picture.sha256.short()))?;
+    row("signed", picture.signed())?;
+    let Some(label) = &picture.label else { return Ok(()) };
+    row(
+        "drawn",
+        format!("{} by {}, seed {}", label.created_at, label.program, label.seed),
+    )?;
+    row("prompt", label.prompt.replace(char::is_control, " "))?;
+    row("base", label.base.short())?;
+    for used in &label.adapters {
+        let receipt = used.receipt.map(|digest| format!(", receipt {}", digest.short()));
+        let says = format!(
+            "{} × {}{}",
+            used.sha256.short(),
+            used.weight,
+            receipt.unwrap_or_default()
+        );
+        row("adapter", says)?;
+    }
+    Ok(())
+}
+
 fn chain(context: &Context, report: &Report) -> Result<()> {
+    if let Some(picture) = &report.picture {
+        drawn(context, picture)?;
+    }
     let Some(adapter) = &report.adapter else { return Ok(()) };
     context.line("")?;
     let row = |name: &str, digest: String, more: String| {

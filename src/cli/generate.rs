@@ -316,6 +316,7 @@ impl Studio<'_> {
         used: &[UsedAdapter],
         preview_every: Option<u64>,
     ) -> Result<()> {
+        self.fits(output, jobs, used)?;
         let drawing = self.drawing(pipeline);
         let bar = self.bar();
         for (at, batch) in jobs.chunks(self.batch).enumerate() {
@@ -372,8 +373,12 @@ impl Studio<'_> {
                 .collect(),
             side: width.max(height).clamp(64, 512) as u32,
         };
-        // A sheet that is too large is refused before anything is drawn for it.
+        // A sheet that is too large, or whose label is, is refused before anything is drawn for it.
         sheet.png()?;
+        let all = prompts.join(" | ");
+        let used: Vec<UsedAdapter> = adapters.iter().map(|a| a.used.clone()).collect();
+        let whole = Job { prompt: &all, seed };
+        self.fits(output, &[whole], &used)?;
         let jobs: Vec<Job> = prompts.iter().map(|prompt| Job { prompt, seed }).collect();
         let total = jobs.len() * columns.len();
         let bar = self.bar();
@@ -394,9 +399,7 @@ impl Studio<'_> {
         }
         bar.finish_and_clear();
         let png = image::load_from_memory(&sheet.png()?)?.to_rgb8();
-        let all = prompts.join(" | ");
-        let used: Vec<UsedAdapter> = adapters.iter().map(|a| a.used.clone()).collect();
-        self.write(output, &Picture::of_rgb(&png), &Job { prompt: &all, seed }, &used, true)
+        self.write(output, &Picture::of_rgb(&png), &whole, &used, true)
     }
 }
 

@@ -31,6 +31,11 @@ enum Action {
         /// The file
         file: PathBuf,
     },
+    /// Print the certificate of a private key, for the trust lists of readers of Content Credentials (C2PA)
+    Certificate {
+        /// The private key
+        file: PathBuf,
+    },
     /// Trust what a key signs: policies may ask for it
     Trust {
         /// The public key
@@ -100,6 +105,20 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
                 Err(error) => return Err(error.into()),
             };
             show(context, &key)?;
+        }
+        Action::Certificate { file } => {
+            let named = KeyArgs {
+                key: Some(file.clone()),
+            };
+            let key = named
+                .read(context)?
+                .with_context(|| format!("`{}` holds no key", file.display()))?;
+            let pem = key.certificate_pem()?;
+            if context.json {
+                context.json_line(&json!({"keyid": key.public().id(), "certificate": pem}))?;
+            } else {
+                context.line(pem.trim_end())?;
+            }
         }
         Action::Trust { public, name } => {
             let key = public_key(&public)?;

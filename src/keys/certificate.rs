@@ -4,6 +4,7 @@
 //! always with the same bytes, and whoever trusts the key can put the certificate on a list. Its profile is that of
 //! C2PA 2.2, 14.5.1: version 3, no authority, `digitalSignature` for signing documents (RFC 9336).
 
+use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
 use rasn::types::{Any, BitString, GeneralizedTime, Integer, ObjectIdentifier, PrintableString, SetOf, UtcTime};
 use rasn::{AsnType, Encode};
 use rasn_pkix::{
@@ -41,6 +42,14 @@ impl SecretKey {
             tbs_certificate: body,
         };
         der(&certificate)
+    }
+
+    /// Its certificate as PEM, for the trust list of any reader of C2PA.
+    ///
+    /// # Errors
+    /// If the encoder refuses.
+    pub fn certificate_pem(&self) -> Result<String, KeyError> {
+        pem::encode_string("CERTIFICATE", LineEnding::LF, &self.certificate()?).map_err(|_| KeyError::Pem)
     }
 }
 

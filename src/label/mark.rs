@@ -64,21 +64,31 @@ pub fn names(label: &Label) -> Vec<Name> {
     label.adapters.iter().map(name).collect()
 }
 
+/// The code of a label, and the pixels of a module of it below a picture of this size.
+fn laid_out(label: &Label, width: u32, height: u32) -> Result<(QrCode, u32), LabelError> {
+    let names: Vec<String> = names(label).iter().map(|name| name.text()).collect();
+    let text = PREFIX.to_owned() + &names.join("+");
+    let code = QrCode::with_error_correction_level(&text, EcLevel::M).map_err(|e| LabelError::Encode(e.to_string()))?;
+    let modules = code.width() as u32 + 2 * QUIET;
+    let pixels = (width.min(height) / PART / modules).max(LEAST);
+    match modules * pixels {
+        needed if needed > width => Err(LabelError::TooNarrow { needed, found: width }),
+        _ => Ok((code, pixels)),
+    }
+}
+
+/// Whether the mark of a label fits below what is drawn.
+pub(super) fn fits(label: &Label) -> Result<(), LabelError> {
+    let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    laid_out(label, side(label.size[0]), side(label.size[1])).map(drop)
+}
+
 /// The picture with its mark below.
 pub(super) fn below(image: &RgbImage, label: &Label) -> Result<RgbImage, LabelError> {
-    let names = names(label);
-    let text = PREFIX.to_owned() + &names.iter().map(|name| name.text()).collect::<Vec<_>>().join("+");
-    let code = QrCode::with_error_correction_level(&text, EcLevel::M).map_err(|e| LabelError::Encode(e.to_string()))?;
-    let modules = code.width() as u32;
     let (width, height) = image.dimensions();
-    let pixels = (width.min(height) / PART / (modules + 2 * QUIET)).max(LEAST);
+    let (code, pixels) = laid_out(label, width, height)?;
+    let modules = code.width() as u32;
     let side = (modules + 2 * QUIET) * pixels;
-    if side > width {
-        return Err(LabelError::TooNarrow {
-            needed: side,
-            found: width,
-        });
-    }
     let mut marked = RgbImage::from_pixel(width, height + side, PAPER);
     image::imageops::replace(&mut marked, image, 0, 0);
     let colours = code.to_colors();
@@ -100,7 +110,7 @@ pub(super) fn below(image: &RgbImage, label: &Label) -> Result<RgbImage, LabelEr
         middle: height + middle,
         width: room,
     };
-    let what = match names.first() {
+    let what = match names(label).first() {
         Some(Name::Receipt(digest)) => format!("receipt {}", digest.short()),
         Some(Name::Adapter(digest)) => format!("adapter {}", digest.short()),
         Some(Name::Base(digest)) => format!("base {}", digest.short()),

@@ -146,6 +146,19 @@ pub struct Label {
 }
 
 impl Label {
+    /// With its numbers to 15 digits: so many come back from every reader's JSON as they were.
+    #[must_use]
+    pub fn rounded(mut self) -> Self {
+        let round = |value: &mut f64| *value = format!("{value:.14e}").parse().unwrap_or(*value);
+        round(&mut self.cfg);
+        self.strength.iter_mut().for_each(round);
+        for adapter in &mut self.adapters {
+            round(&mut adapter.weight);
+            adapter.clip_weight.iter_mut().for_each(round);
+        }
+        self
+    }
+
     /// As JSON.
     fn json(&self) -> Result<String, LabelError> {
         let json = serde_json::to_string(self).map_err(|e| LabelError::Encode(e.to_string()))?;
@@ -166,7 +179,7 @@ impl Label {
     }
 }
 
-/// The labelled picture as the bytes of a file.
+/// The labelled picture as the bytes of a file; the label's numbers are [`Label::rounded`].
 ///
 /// # Errors
 /// If the picture or the label does not fit the format, or cannot be signed.
@@ -186,6 +199,18 @@ pub fn encode(image: &RgbImage, label: &Label, format: Format, key: Option<&Secr
     }
 }
 
+/// Whether a label fits its file, as far as that can be said before anything is drawn.
+///
+/// # Errors
+/// If it is too long for the format, or the picture too narrow for its mark.
+pub fn fits(label: &Label, format: Format) -> Result<(), LabelError> {
+    if label.mark {
+        mark::fits(label)?;
+    }
+    let smallest = RgbImage::new(1, 1);
+    encode::encode(&smallest, format, &packet::xmp(label)?, &packet::parameters(label)).map(drop)
+}
+
 /// Whether these bytes hold the picture, its whole label and, where there is a key, its signature.
 ///
 /// # Errors
@@ -199,13 +224,11 @@ pub fn check(
 ) -> Result<(), LabelError> {
     let not = |what: &str| Err(LabelError::NotHeld(what.to_owned()));
     let found = read(bytes);
-    // As it reads back: JSON may move the last bit of a number.
-    let meant = Label::parse(&label.json()?);
-    if found.label != meant || found.source_type.as_deref() != Some(label.digital_source_type.as_str()) {
+    if found.label.as_ref() != Some(label) {
         return not("its XMP is another");
     }
-    if found.parameters.as_deref() != Some(packet::parameters(label).trim()) {
-        return not("its parameters are others");
+    if let Some(what) = contradictions(&found).first() {
+        return not(what);
     }
     match (&found.signed, key) {
         (None, None) => {}
@@ -213,7 +236,7 @@ pub fn check(
             if let Some(problem) = signed.problems.first() {
                 return not(&format!("{}: {}", problem.code, problem.explanation));
             }
-            if signed.key != Some(key.public()) || signed.label != meant {
+            if signed.key != Some(key.public()) || signed.label.as_ref() != Some(label) {
                 return not("its manifest is another");
             }
         }
@@ -231,6 +254,25 @@ pub fn check(
         return not("its mark does not decode");
     }
     Ok(())
+}
+
+/// What the parts of a file's label say against each other. A file without a label has none.
+#[must_use]
+pub fn contradictions(found: &Found) -> Vec<&'static str> {
+    let Some(label) = found.any_label() else {
+        return Vec::new();
+    };
+    let mut against = Vec::new();
+    if found.label.as_ref() != Some(label) {
+        against.push("its XMP holds another label than its manifest, or none");
+    }
+    if found.source_type.as_ref() != Some(&label.digital_source_type) {
+        against.push("its DigitalSourceType is not the one in its label");
+    }
+    if found.parameters.as_deref() != Some(packet::parameters(label).trim()) {
+        against.push("its parameters are not those in its label");
+    }
+    against
 }
 
 /// Labels a picture and writes it, in the format that the path ends in; gives the digest of the file. What lies on the

@@ -29,6 +29,7 @@ fn label() -> Label {
         prompt_writer: None,
         mark: false,
     }
+    .rounded()
 }
 
 fn image() -> RgbImage {

@@ -1,9 +1,9 @@
 //! What was made from snapshots: runs, adapters, pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::values::{path_bytes, path_of, time};
 use super::{Registry, Result};
@@ -187,11 +187,32 @@ impl Registry {
 
     /// The pictures made with an adapter, or all, in the order in which they were recorded.
     pub fn pictures(&self, adapter: Option<&Sha256Digest>) -> Result<Vec<PictureRow>> {
-        let mut query = self.connection.prepare(
+        self.picture_rows("?1 IS NULL OR adapter_sha256 = ?1", params![adapter])
+    }
+
+    /// The pictures recorded as this file; else those with these pixels; else those that were written here.
+    pub fn pictures_like(
+        &self,
+        sha256: &Sha256Digest,
+        pixels: Option<&PixelDigest>,
+        path: &Path,
+    ) -> Result<Vec<PictureRow>> {
+        let mut rows = self.picture_rows("sha256 = ?1", params![sha256])?;
+        if rows.is_empty() {
+            rows = self.picture_rows("pixels = ?1", params![pixels])?;
+        }
+        if rows.is_empty() {
+            rows = self.picture_rows("path = ?1", params![path_bytes(path)])?;
+        }
+        Ok(rows)
+    }
+
+    fn picture_rows(&self, which: &str, values: &[&dyn ToSql]) -> Result<Vec<PictureRow>> {
+        let mut query = self.connection.prepare(&format!(
             "SELECT sha256, adapter_sha256, path, created_at, pixels FROM pictures
-             WHERE ?1 IS NULL OR adapter_sha256 = ?1 ORDER BY created_at, sha256",
-        )?;
-        let rows = query.query_map([adapter], |row| {
+             WHERE {which} ORDER BY created_at, sha256",
+        ))?;
+        let rows = query.query_map(values, |row| {
             let picture = NewPicture {
                 sha256: row.get(0)?,
                 adapter: row.get(1)?,

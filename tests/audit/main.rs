@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod cli;
+mod picture;
 mod world;
 
 use assent::adapter::{Container, Dtype};

@@ -45,12 +45,8 @@ pub(super) struct Labels {
 }
 
 impl Args {
-    /// Reads the key and refuses an output that cannot be labelled, before anything is drawn; `start` is the picture
-    /// that a workflow starts from.
+    /// Reads what is asked for, and the key; `start` is the picture that a workflow starts from.
     pub(super) fn labels(&self, context: &Context, start: Option<&Path>) -> Result<Labels> {
-        for output in self.output.iter().chain(&self.sheet) {
-            Format::of_path(output)?;
-        }
         let said = &self.label;
         let key = said.key.read(context)?;
         if key.is_none() {
@@ -74,6 +70,15 @@ impl Args {
 }
 
 impl Studio<'_> {
+    /// Refuses labels that will not fit, before anything is drawn.
+    pub(super) fn fits(&self, path: &Path, jobs: &[Job<'_>], used: &[UsedAdapter]) -> Result<()> {
+        let format = Format::of_path(path)?;
+        for job in jobs {
+            label::fits(&self.label(job, used), format)?;
+        }
+        Ok(())
+    }
+
     /// Labels and writes a picture; `counts` says whether it is one of the results.
     pub(super) fn write(
         &self,
@@ -122,6 +127,7 @@ impl Studio<'_> {
             prompt_writer: self.labels.prompt_writer.clone(),
             mark: self.labels.mark,
         }
+        .rounded()
     }
 }
 
