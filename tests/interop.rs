@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use assent::adapter::{self, AdapterFile, Dtype, Format};
-use assent::lora::{self, Targets};
+use assent::lora::{self, Recipe};
 use assent::model::config::{PerBlock, UNetConfig};
 use assent::model::params::{collect, to_vec};
 use assent::model::unet::UNet;
@@ -136,7 +136,7 @@ fn diffusers_computes_the_same_with_an_adapter_of_ours() {
 fn adapter_modules(config: &UNetConfig) -> Vec<adapter::Module> {
     // Fresh adapters ask for gradients, so this copy is on a device that can give them.
     let mut adapted = UNet::build(config, &mut Weights::fresh(11, &Device::flex().autodiff())).unwrap();
-    let paths = lora::attach(&mut adapted, Targets::Attention, RANK, ALPHA, 5);
+    let paths = lora::attach(&mut [("", &mut adapted)], &Recipe::lora(RANK, ALPHA), 5).unwrap();
     let mut modules = lora::extract(&mut adapted);
     assert_eq!(modules.len(), paths.len());
     assert_eq!(modules.len(), 192, "SD 1.5 has 192 modules to adapt");

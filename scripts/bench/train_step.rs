@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use assent::lora::{self, Targets};
+use assent::lora::{self, Recipe};
 use assent::model::params::to_vec;
 use assent::model::unet::UNet;
 use assent::model::weights::Precision;
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
 
     let device = Device::flex().autodiff();
     let mut unet = UNet::load(Path::new(of("--unet")?), &device, Precision::F32)?;
-    let modules = lora::attach(&mut unet, Targets::Attention, rank, rank as f64, 0).len();
+    let modules = lora::attach(&mut [("", &mut unet)], &Recipe::lora(rank, rank as f64), 0)?.len();
     let mut adam = Optimizer::new(Method::AdamW(AdamWConfig::default()), None);
     lora::for_each(&mut unet, &mut |name, param| {
         adam.add(name, param.shape(), param.values(), 1.0)

@@ -102,7 +102,8 @@ fn parts(m: &Module, format: Format) -> Result<Vec<(&'static str, &'static str, 
         };
         parts.push((suffix, suffix, bias.clone()));
     }
-    if m.form.has_rank() {
+    // LyCORIS expects one of every LoKr, and does not look at it where both factors are whole.
+    if m.form.has_rank() || matches!(m.form, Form::Lokr { .. }) {
         parts.push(("alpha", "alpha", Weight::new([], vec![m.alpha])));
     }
     Ok(parts)

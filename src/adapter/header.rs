@@ -56,8 +56,10 @@ pub struct TrainingFacts {
     pub rank: usize,
     /// Their alpha.
     pub alpha: f64,
-    /// Rank and alpha of 3×3 convolutions, where they are adapted.
-    pub conv: Option<(usize, f64)>,
+    /// The module of sd-scripts that such an adapter comes from: `networks.lora` or `lycoris.kohya`.
+    pub network_module: String,
+    /// Its arguments.
+    pub network_args: BTreeMap<String, String>,
     /// Dropout inside the adapter, 0 to 1.
     pub dropout: f64,
     /// Width and height of the pictures in pixels.
@@ -114,19 +116,11 @@ impl TrainingFacts {
             ("ss_max_train_steps", self.max_steps.to_string()),
             ("ss_lr_warmup_steps", o.warmup_steps.to_string()),
             ("ss_lr_scheduler", o.schedule.clone()),
-            ("ss_network_module", "networks.lora".into()),
+            ("ss_network_module", self.network_module.clone()),
             ("ss_network_dim", self.rank.to_string()),
             ("ss_network_alpha", self.alpha.to_string()),
             ("ss_network_dropout", self.dropout.to_string()),
-            (
-                "ss_network_args",
-                match self.conv {
-                    Some((rank, alpha)) => {
-                        json!({"conv_alpha": alpha.to_string(), "conv_dim": rank.to_string()}).to_string()
-                    }
-                    None => "{}".into(),
-                },
-            ),
+            ("ss_network_args", json!(self.network_args).to_string()),
             ("ss_mixed_precision", "no".into()),
             ("ss_full_fp16", "False".into()),
             (

@@ -44,6 +44,10 @@ impl Watch for Bar<'_> {
                 // What was done before a resume says nothing about today's speed.
                 self.bar.reset_eta();
             }
+            Event::Adapted { modules, parameters } => {
+                let what = self.context.paint_err(Style::Faint, "adapter");
+                self.line(&format!("{what}  {modules} modules, {parameters} values"));
+            }
             Event::Step { step, loss, .. } => {
                 self.bar.set_position(*step);
                 self.bar.set_message(format!("loss {loss:.4}"));

@@ -3,22 +3,22 @@
 //! The layers themselves do the arithmetic (`model::branch`). Knows the adapter's values (`adapter::Module`) and the
 //! model; no files, no training loop.
 
+mod fresh;
 mod parts;
 mod put;
+mod recipe;
 mod targets;
 
-use burn::tensor::{Device, Tensor, TensorData};
-
+pub use fresh::{attach, roll};
 pub use parts::{extract, for_each};
 pub use put::{attach_modules, merge};
-pub use targets::{Targets, module_paths};
+pub use recipe::{Algo, Drop, Recipe, Rule, Start};
+pub use targets::{Census, Targets, module_paths};
 
 use crate::adapter::{self, AdapterFile};
 use crate::model::base::Family;
-use crate::model::branch::{Branch, Update};
-use crate::model::layers::{Conv2d, Linear, Module, Visitor, join};
+use crate::model::layers::Module;
 use crate::model::pipeline::Pipeline;
-use crate::model::weights::Draws;
 
 /// Why an adapter could not be put on a model.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -54,6 +54,9 @@ pub enum LoraError {
         /// Shape of what it updates.
         found: Vec<usize>,
     },
+    /// A pattern for layers that no layer fits.
+    #[error("the pattern `{0}` fits no layer of the model; hint: patterns are for whole paths, such as `*.attn2.to_k`")]
+    Pattern(String),
     /// Fewer modules than the configuration of the model says there are.
     #[error("expected {expected} modules to adapt, found {found}; a run with fewer would fail silently")]
     Count {
@@ -62,73 +65,6 @@ pub enum LoraError {
         /// In the model.
         found: usize,
     },
-}
-
-/// Puts fresh adapters of `rank` and `alpha` on every targeted layer, as kohya and PEFT start them: down uniform as
-/// Kaiming's with a = √5, which is ±1/√fan-in; up zero, so that the model is unchanged at first. The values depend on
-/// the seed and the module's path alone. The new tensors ask for gradients.
-///
-/// Returns the paths of the adapted modules.
-pub fn attach(model: &mut dyn Module, targets: Targets, rank: usize, alpha: f64, seed: u64) -> Vec<String> {
-    let mut fresh = Fresh {
-        targets,
-        rank,
-        scale: alpha / rank as f64,
-        seed,
-        paths: Vec::new(),
-    };
-    model.visit("", &mut fresh);
-    fresh.paths
-}
-
-struct Fresh {
-    targets: Targets,
-    rank: usize,
-    scale: f64,
-    seed: u64,
-    paths: Vec<String>,
-}
-
-impl Fresh {
-    /// `[rank, in·k·k]`
-    fn down(&self, path: &str, columns: usize, device: &Device) -> Tensor<2> {
-        let bound = (1.0 / columns as f64).sqrt();
-        let mut draws = Draws::new(self.seed, &join(path, "lora_A"));
-        let n = self.rank * columns;
-        let values: Vec<f32> = (0..n).map(|_| ((2.0 * draws.uniform() - 1.0) * bound) as f32).collect();
-        Tensor::from_data(TensorData::new(values, [self.rank, columns]), device).require_grad()
-    }
-
-    /// A fresh branch beside a weight `[out, columns]`.
-    fn branch(&mut self, path: &str, [out, columns]: [usize; 2], device: &Device) -> Option<Branch> {
-        if !self.targets.covers(path) {
-            return None;
-        }
-        self.paths.push(path.to_owned());
-        Some(Branch {
-            update: Update::Lora {
-                down: self.down(path, columns, device),
-                up: Tensor::zeros([out, self.rank], device).require_grad(),
-                mid: None,
-            },
-            magnitude: None,
-            scale: self.scale,
-            weight: 1.0,
-        })
-    }
-}
-
-impl Visitor for Fresh {
-    fn linear(&mut self, path: &str, layer: &mut Linear) {
-        let branch = self.branch(path, layer.weight.dims(), &layer.weight.device());
-        layer.branches.extend(branch);
-    }
-
-    fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        let [out, input, kh, kw] = layer.weight.dims();
-        let branch = self.branch(path, [out, input * kh * kw], &layer.weight.device());
-        layer.branches.extend(branch);
-    }
 }
 
 /// Puts an adapter on the networks of a pipeline that it is for: the U-Net, and the text encoders where it has modules
@@ -189,5 +125,6 @@ pub fn frozen<M: Module + Clone>(model: &M) -> M {
     let mut copy = model.clone();
     crate::model::params::for_each(&mut copy, &mut |_, mut param| param.freeze());
     for_each(&mut copy, &mut |_, mut param| param.freeze());
+    fresh::keep_all(&mut copy);
     copy
 }

@@ -92,6 +92,7 @@ impl<'a> Put<'a> {
             }),
             scale: f64::from(module.scale()),
             weight: self.weight,
+            dropout: None,
         })
     }
 

@@ -6,7 +6,9 @@
 //!
 //! All factors are matrices; a kernel's positions are among its columns, as in a weight `[out, in·k·k]`.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::weights::Draws;
 
 /// An update ΔW `[out, in·k·k]` in its factors, before it is scaled.
 #[derive(Debug, Clone)]
@@ -112,7 +114,50 @@ pub struct Branch {
     pub scale: f64,
     /// How strong the user wants it: what is added to the weight is multiplied with it.
     pub weight: f64,
+    /// What a micro-batch leaves out.
+    pub dropout: Option<Dropout>,
 }
+
+/// Shares of an adapter that a micro-batch leaves out, each 0 to below 1, decided by random draws: the same draws leave
+/// out the same.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    /// Of the values between `down` and `up`; of those that the update adds where it has other factors.
+    pub neurons: f64,
+    /// Of the ranks, the same for all samples; of the output's channels where ranks do not lie side by side.
+    pub ranks: f64,
+    /// Of the modules.
+    pub modules: f64,
+    /// Where the draws begin.
+    pub draws: Draws,
+}
+
+impl Dropout {
+    /// What is kept of `n` values: 0, or 1 scaled up so that the mean stays.
+    fn kept<const D: usize>(draws: &mut Draws, share: f64, shape: [usize; D], device: &Device) -> Tensor<D> {
+        let n = shape.iter().product();
+        let scale = (1.0 / (1.0 - share)) as f32;
+        let keep = |draws: &mut Draws| if draws.uniform() < share { 0.0 } else { scale };
+        let values: Vec<f32> = (0..n).map(|_| keep(draws)).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    /// `[B, n, …]` with neurons and channels left out.
+    fn apply<const D: usize>(&self, draws: &mut Draws, x: Tensor<D>) -> Tensor<D> {
+        let (dims, device) = (x.dims(), x.device());
+        let x = match self.neurons > 0.0 {
+            true => x * Self::kept(draws, self.neurons, dims, &device),
+            false => x,
+        };
+        match self.ranks > 0.0 {
+            true => x * channels(Self::kept(draws, self.ranks, [1, dims[1]], &device)),
+            false => x,
+        }
+    }
+}
+
+/// What is left out, and the draws that say it.
+type Chance<'a> = Option<(&'a Dropout, Draws)>;
 
 /// How a layer applies a weight to an input `[B, in, …]`.
 pub(super) trait Site<const D: usize> {
@@ -135,26 +180,43 @@ impl Branch {
             || matches!(self.update, Update::Gain { on_input, .. } if outputs(on_input))
     }
 
-    /// What is added to the output of the layer; `base` is that output without a bias, if it is at hand.
+    /// What is added to the output of the layer; `base` is that output without a bias, if it is at hand. Nothing where
+    /// the whole module is left out.
     pub(super) fn forward<const D: usize>(
         &self,
         x: &Tensor<D>,
         base: Option<&Tensor<D>>,
         site: &impl Site<D>,
+    ) -> Option<Tensor<D>> {
+        let mut chance = self.dropout.as_ref().map(|dropout| (dropout, dropout.draws.clone()));
+        if let Some((dropout, draws)) = &mut chance
+            && draws.uniform() < dropout.modules
+        {
+            return None;
+        }
+        Some(self.present(x, base, site, chance))
+    }
+
+    fn present<const D: usize>(
+        &self,
+        x: &Tensor<D>,
+        base: Option<&Tensor<D>>,
+        site: &impl Site<D>,
+        chance: Chance<'_>,
     ) -> Tensor<D> {
         let Some(magnitude) = &self.magnitude else {
-            return self.plain(x.clone(), base, site, self.scale * self.weight);
+            return self.plain(x.clone(), base, site, self.scale * self.weight, chance);
         };
         let ratio = self.ratio(magnitude, site.weight()); // [1, channels]
         let more = ratio.clone().sub_scalar(1.0);
         let y = if magnitude.on_input {
             let own = site.apply(x.clone() * channels(more), site.weight());
             let x = x.clone() * channels(ratio);
-            own + self.plain(x, None, site, self.scale)
+            own + self.plain(x, None, site, self.scale, chance)
         } else {
             let base = base.cloned().unwrap_or_else(|| site.apply(x.clone(), site.weight()));
             let own = base.clone() * channels(more);
-            own + self.plain(x.clone(), Some(&base), site, self.scale) * channels(ratio)
+            own + self.plain(x.clone(), Some(&base), site, self.scale, chance) * channels(ratio)
         };
         y.mul_scalar(self.weight)
     }
@@ -166,19 +228,19 @@ impl Branch {
         base: Option<&Tensor<D>>,
         site: &impl Site<D>,
         scale: f64,
+        mut chance: Chance<'_>,
     ) -> Tensor<D> {
-        match &self.update {
-            Update::Lora { down, up, mid: None } => {
-                let inner = site.apply(x, down.clone());
-                site.mix(inner.mul_scalar(scale), up.clone())
-            }
-            Update::Lora {
-                down,
-                up,
-                mid: Some(mid),
-            } => {
-                let inner = site.apply(site.mix(x, down.clone()), mid.clone());
-                site.mix(inner.mul_scalar(scale), up.clone())
+        let mut drop = |x: Tensor<D>| match &mut chance {
+            Some((dropout, draws)) => dropout.apply(draws, x),
+            None => x,
+        };
+        let whole = match &self.update {
+            Update::Lora { down, up, mid } => {
+                let inner = match mid {
+                    None => site.apply(x, down.clone()),
+                    Some(mid) => site.apply(site.mix(x, down.clone()), mid.clone()),
+                };
+                return site.mix(drop(inner).mul_scalar(scale), up.clone());
             }
             Update::Lokr { first, second } => kronecker(x, first.matrix(), second.matrix(), site).mul_scalar(scale),
             Update::Loha { .. } | Update::Full(_) => site.apply(x, self.change().mul_scalar(scale)),
@@ -189,7 +251,8 @@ impl Branch {
             Update::Gain { gain, on_input: true } => {
                 site.apply(x * channels(gain.clone()), site.weight()).mul_scalar(scale)
             }
-        }
+        };
+        drop(whole)
     }
 
     /// What is to be added to the layer's weight `[out, in·k·k]` for the same effect.

@@ -122,7 +122,9 @@ impl Linear {
             (None, bias) => base(bias.clone()),
         };
         for branch in &self.branches {
-            y = y + branch.forward(&x, own.as_ref(), self);
+            if let Some(more) = branch.forward(&x, own.as_ref(), self) {
+                y = y + more;
+            }
         }
         dims[D - 1] = self.weight.dims()[0];
         y.reshape(dims)
@@ -199,7 +201,9 @@ impl Conv2d {
             y.clone() - self.bias.clone().reshape([1, out, 1, 1])
         });
         for branch in &self.branches {
-            y = y + branch.forward(&x, own.as_ref(), self);
+            if let Some(more) = branch.forward(&x, own.as_ref(), self) {
+                y = y + more;
+            }
         }
         y
     }

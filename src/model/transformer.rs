@@ -163,12 +163,6 @@ impl Transformer {
         })
     }
 
-    /// How many blocks it has.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        self.blocks.len()
-    }
-
     /// # Shapes
     /// `x` `[B, C, H, W]`, `context` `[B, N, D]` → `[B, C, H, W]`
     #[must_use]

@@ -231,17 +231,6 @@ impl UNet {
         &self.config
     }
 
-    /// How many transformers there are, and how many blocks in all of them.
-    #[must_use]
-    pub fn transformers(&self) -> (usize, usize) {
-        let levels = self.down_blocks.iter().chain([&self.mid_block]).chain(&self.up_blocks);
-        let depths: Vec<usize> = levels
-            .flat_map(|level| &level.attentions)
-            .map(Transformer::depth)
-            .collect();
-        (depths.len(), depths.iter().sum())
-    }
-
     /// Predicts the noise (or velocity) in `sample`.
     ///
     /// # Shapes

@@ -16,7 +16,7 @@ use super::watch::{Curves, Event, Metrics, Stage};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::{Drawing, Job, Settings};
-use crate::lora::{self, Targets, frozen};
+use crate::lora::{self, Census, Recipe, frozen};
 use crate::model::base::Base;
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
@@ -135,6 +135,7 @@ struct Adapter<'a> {
     pipeline: Pipeline,
     /// With the adapter on it, in autodiff.
     unet: UNet,
+    recipe: Arc<Recipe>,
     cached: Arc<Cached>,
     empty: Arc<Caption>,
     training: Arc<Vec<usize>>,
@@ -146,8 +147,13 @@ impl Objective for Adapter<'_> {
         lora::for_each(&mut self.unet, f);
     }
 
+    fn rate(&self, name: &str) -> f64 {
+        self.run.config.network.rate(&self.recipe, name)
+    }
+
     fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
+        lora::roll("", &mut self.unet, c.run.seed, micro_batch);
         let places = batch_at(self.training.len(), c.data.train_batch_size, micro_batch, c.run.seed);
         let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
         let mut draws = Draws::new(c.run.seed, &format!("adapter/{micro_batch}"));
@@ -271,22 +277,16 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     }
 
     let mut unet = base.unet(&device.clone().autodiff())?;
-    let (transformers, blocks) = unet.transformers();
-    let paths = lora::attach(
-        &mut unet,
-        Targets::Attention,
-        c.network.network_dim,
-        c.network.network_alpha,
-        c.run.seed,
-    );
-    let expected = Targets::Attention.expected(transformers, blocks);
-    if paths.len() != expected {
-        return Err(lora::LoraError::Count {
-            expected,
-            found: paths.len(),
-        }
-        .into());
-    }
+    let recipe = c.network.recipe().map_err(TrainError::Setting)?;
+    let modules = adapt(&mut unet, &recipe, c)?;
+    let mut parameters = 0;
+    lora::for_each(&mut unet, &mut |_, param| {
+        parameters += param.shape().iter().product::<usize>() as u64
+    });
+    stage.tell(&Event::Adapted {
+        modules: modules as u64,
+        parameters,
+    });
     let inputs = facts::inputs(
         c,
         run.config_digest,
@@ -301,6 +301,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         empty: Arc::new(pipeline.embed(&[""], device).into()),
         pipeline,
         unet,
+        recipe: Arc::new(recipe),
         cached: Arc::new(cached),
         training: Arc::new(training),
         sets: Arc::new(sets),
@@ -346,6 +347,26 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             record_text,
         }),
     })
+}
+
+/// Puts the adapter on the network, and counts: a run with fewer modules than there should be would fail silently.
+fn adapt(unet: &mut UNet, recipe: &Recipe, c: &AdapterConfig) -> Result<usize, TrainError> {
+    let census = Census::of(unet.config());
+    let paths = lora::attach(&mut [("", unet)], recipe, c.run.seed)?;
+    let chosen = !recipe.include.is_empty() || !recipe.exclude.is_empty();
+    let expected = match c.network.target_count {
+        Some(count) => count,
+        None if chosen => paths.len(),
+        None => recipe.targets.expected(census),
+    };
+    if paths.is_empty() || paths.len() != expected {
+        return Err(lora::LoraError::Count {
+            expected,
+            found: paths.len(),
+        }
+        .into());
+    }
+    Ok(paths.len())
 }
 
 fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use data::{Data, Fit};
-pub use network::Network;
+pub use network::{InitLoraWeights, Network, NetworkType};
 pub use objective::Target;
 pub use optimisation::Optimisation;
 pub use optimizer::{Arguments, OptimizerType};
@@ -56,10 +56,11 @@ impl AdapterConfig {
         Ok((parsed, Sha256Digest::of_bytes(text.as_bytes())))
     }
 
-    /// The options of objective and optimisation that are not as they are without the user's word, as text.
+    /// The options of adapter, objective and optimisation that are not as they are without the user's word, as text.
     #[must_use]
     pub fn beyond_defaults(&self) -> BTreeMap<String, String> {
         let mut all = keys::differing(&self.target, "");
+        all.extend(keys::differing(&self.network, "network_dim = 1\nnetwork_alpha = 1.0"));
         all.extend(keys::differing(&self.optimisation, "max_train_steps = 1"));
         all
     }

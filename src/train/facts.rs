@@ -5,7 +5,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use super::config::AdapterConfig;
+use super::config::{AdapterConfig, NetworkType};
 use super::error::TrainError;
 use crate::adapter::{Optimisation, TrainingFacts};
 use crate::consent::{Obligation, Use};
@@ -193,10 +193,17 @@ pub fn header(
         Family::Sd2 => ("sd_v2", "stable-diffusion-v2-512"),
         Family::Xl => ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
     };
+    let (network_module, network_args) = c.network.module();
+    let kind = match c.network.network_type {
+        NetworkType::Lora => "LoRA",
+        NetworkType::Locon => "LoCon",
+        NetworkType::Loha => "LoHa",
+        NetworkType::Lokr => "LoKr",
+    };
     let facts = TrainingFacts {
         title: c.run.output_name.clone(),
         description: format!(
-            "LoRA of rank {} trained on a frozen, cleared set of {images} images",
+            "{kind} of rank {} trained on a frozen, cleared set of {images} images",
             c.network.network_dim
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -207,8 +214,9 @@ pub fn header(
         run: inputs.identity()?,
         rank: c.network.network_dim,
         alpha: c.network.network_alpha,
-        conv: None,
-        dropout: 0.0,
+        network_module: network_module.to_owned(),
+        network_args,
+        dropout: c.network.network_dropout,
         resolution: (c.data.resolution as u32, c.data.resolution as u32),
         images,
         batch: c.data.train_batch_size,

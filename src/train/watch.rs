@@ -25,6 +25,13 @@ pub enum Event {
         /// Steps done before.
         done: u64,
     },
+    /// The adapter lies on the model.
+    Adapted {
+        /// Its modules.
+        modules: u64,
+        /// Its values under training.
+        parameters: u64,
+    },
     /// An update of the weights.
     Step {
         /// Updates done.

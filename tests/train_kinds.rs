@@ -1,0 +1,144 @@
+//! Training of every kind of adapter with the program itself: what the configuration asks for is what the file holds, the
+//! weights move, equal runs are equal, and what would do nothing is refused before the first step.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+#[path = "support/studio.rs"]
+mod studio;
+
+use studio::{STEPS, Studio};
+
+fn configure(studio: &Studio, more: &str) {
+    let text = fs::read_to_string(studio.at("train.toml")).unwrap();
+    let text = text
+        .replace(&format!("= {STEPS}"), "= 3")
+        .replace("sample_every_n_steps = 30", "sample_every_n_steps = 0");
+    fs::write(studio.at("kind.toml"), format!("{text}{more}\n")).unwrap();
+}
+
+fn inspect(studio: &Studio, run: &str) -> Value {
+    let shown = studio.ok(&["--json", "adapter", "inspect", run]);
+    serde_json::from_str(&shown).unwrap()
+}
+
+#[test]
+fn every_kind_trains_and_its_file_says_what_it_is() {
+    let studio = Studio::new();
+    for (i, (more, form, module, args)) in [
+        ("", "lora", "networks.lora", json!({})),
+        (
+            "network_type = \"locon\"\nconv_dim = 2\nconv_alpha = 1",
+            "locon",
+            "networks.lora",
+            json!({"conv_dim": "2", "conv_alpha": "1"}),
+        ),
+        (
+            "conv_dim = 2\nuse_tucker = true\nnetwork_dropout = 0.1",
+            "locon-tucker",
+            "lycoris.kohya",
+            json!({"algo": "locon", "conv_dim": "2", "conv_alpha": "4", "use_tucker": "True"}),
+        ),
+        (
+            "network_type = \"loha\"\nrank_dropout = 0.1",
+            "loha",
+            "lycoris.kohya",
+            json!({"algo": "loha", "rank_dropout": "0.1"}),
+        ),
+        (
+            "network_type = \"lokr\"\nfactor = 4\nmodule_dropout = 0.3",
+            "lokr",
+            "lycoris.kohya",
+            json!({"algo": "lokr", "factor": "4", "module_dropout": "0.3"}),
+        ),
+        (
+            "dora_wd = true\nrs_lora = true\nloraplus_lr_ratio = 8",
+            "lora with dora",
+            "lycoris.kohya",
+            json!({"algo": "locon", "dora_wd": "True", "rs_lora": "True"}),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        configure(&studio, more);
+        let (run, again) = (format!("run{i}"), format!("again{i}"));
+        studio.ok(&["train", "kind.toml", "--out", &run, "-q"]);
+        let shown = inspect(&studio, &run);
+        assert!(shown["forms"][form].as_u64() > Some(0), "{more}: {}", shown["forms"]);
+        assert_eq!(shown["header"]["ss_network_module"], module, "{more}");
+        let found: Value = serde_json::from_str(shown["header"]["ss_network_args"].as_str().unwrap()).unwrap();
+        assert_eq!(found, args, "{more}");
+        assert!(shown["unknown"].as_array().unwrap().is_empty() && shown["changes"].as_array().unwrap().is_empty());
+        // Every module has moved: nothing is left at zero that was to be trained.
+        let file = assent::adapter::read(&studio.at(&format!("{run}/adapter.safetensors"))).unwrap();
+        for module in &file.modules {
+            let still = module
+                .form
+                .parts()
+                .into_iter()
+                .find(|(_, w)| w.values.iter().all(|v| *v == 0.0));
+            assert!(
+                still.is_none(),
+                "{more}: `{}` {:?}",
+                module.path,
+                still.map(|(name, _)| name)
+            );
+        }
+        if more.contains("dropout") {
+            studio.ok(&["train", "kind.toml", "--out", &again, "-q"]);
+            let bytes = |run: &str| fs::read(studio.at(run).join("adapter.safetensors")).unwrap();
+            assert!(bytes(&run) == bytes(&again), "{more}");
+        }
+    }
+    let draw = [
+        "generate", "--base", "base", "--prompt", "rings", "--steps", "1", "--merge",
+    ];
+    let adapters = [
+        "--adapter",
+        "run3/adapter.safetensors:0.5",
+        "--adapter",
+        "run5/adapter.safetensors",
+    ];
+    studio.ok(&[&draw[..], &adapters, &["-o", "merged.png"]].concat());
+}
+
+#[test]
+fn patterns_choose_what_is_trained_and_the_count_is_asserted() {
+    let studio = Studio::new();
+    let patterns = "target_modules = [\"*.attn2.to_k\", \"*.attn2.to_v\"]\nexclude_modules = [\"mid_block.*\"]\n\
+                    rank_pattern = { \"up_blocks.*\" = 2 }\nlr_pattern = { \"up_blocks.*\" = 0.5 }";
+    configure(&studio, patterns);
+    let output = studio.run(&["train", "kind.toml", "--out", "run"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    let shown = inspect(&studio, "run");
+    let modules = shown["modules"].as_u64().unwrap();
+    assert!(modules > 0 && told.contains(&format!("{modules} modules, ")), "{told}");
+    let file = assent::adapter::read(&studio.at("run/adapter.safetensors")).unwrap();
+    for module in &file.modules {
+        assert!(module.path.contains(".attn2.to_") && !module.path.starts_with("mid_block"));
+        assert_eq!(module.rank(), if module.path.starts_with("up_blocks") { 2 } else { 4 });
+    }
+    for (more, expected) in [
+        (
+            format!("{patterns}\ntarget_count = {}", modules + 1),
+            format!("expected {} modules", modules + 1),
+        ),
+        (
+            "exclude_modules = [\"*.attn3.*\"]".to_owned(),
+            "fits no layer".to_owned(),
+        ),
+        ("network_type = \"oft\"".to_owned(), "unknown variant `oft`".to_owned()),
+        ("factor = 4".to_owned(), "only `lokr` has factors".to_owned()),
+    ] {
+        configure(&studio, &more);
+        let output = studio.run(&["train", "kind.toml", "--out", "refused", "-q"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{more}: {told}");
+        assert!(told.contains(&expected), "{more}: {told}");
+        assert!(!studio.at("refused/adapter.safetensors").exists());
+    }
+}
