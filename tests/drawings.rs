@@ -281,6 +281,8 @@ fn what_cannot_be_drawn_is_refused_with_a_sentence() {
     let grey = |w, h, name: &str| RgbImage::from_pixel(w, h, Rgb([128; 3])).save(at.join(name)).unwrap();
     grey(64, 64, "start.png");
     grey(32, 64, "small.png");
+    let line = |at: u32| move |x, _| if x == at { Rgb([255; 3]) } else { Rgb([0; 3]) };
+    RgbImage::from_fn(64, 64, line(9)).save(at.join("line.png")).unwrap();
     let nan = |weights: &mut Vec<Saved>, _: &mut Value| weight(weights, "conv_out.weight").values[0] = f32::NAN;
     let broken = changed(&at.join("broken"), nan);
     let huge = changed(&at.join("huge"), |weights, _| {
@@ -306,6 +308,11 @@ fn what_cannot_be_drawn_is_refused_with_a_sentence() {
             &model(),
             [&start[..], &["--mask", "small.png"]].concat(),
             "is 32×64, the picture `start.png` 64×64",
+        ),
+        (
+            &model(),
+            [&start[..], &["--mask", "line.png"]].concat(),
+            "of each 8×8 pixels the first one does",
         ),
         (
             &model(),

@@ -65,7 +65,7 @@ fn save(folder: &Path, workflow: &Value) {
 }
 
 const FLOW: [&str; 2] = ["--workflow", "flow.json"];
-const SAME: [&str; 21] = [
+const SAME: [&str; 22] = [
     "--base",
     "models/checkpoints/tiny",
     "--adapter",
@@ -87,6 +87,7 @@ const SAME: [&str; 21] = [
     "--sampler",
     "euler_ancestral",
     "--scheduler=karras",
+    "--rng=comfyui",
 ];
 
 #[test]

@@ -11,7 +11,7 @@ use super::device::DeviceArgs;
 use super::error::HintExt;
 use super::{Context, Exit, names};
 use crate::digest::Sha256Digest;
-use crate::generate::{Drawing, GenerateError, Job, Picture, Seen, Settings, Start};
+use crate::generate::{Drawing, GenerateError, Job, Picture, Rng, Seen, Settings, Start};
 use crate::label::UsedAdapter;
 use crate::lora;
 use crate::model::base::Base;
@@ -78,6 +78,10 @@ pub struct Args {
     /// Decides all noise of a prompt's first picture; the next ones count on from here [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Whose random numbers: own, cpu (PyTorch's, as A1111 draws them with its setting CPU) or comfyui (PyTorch's, as
+    /// ComfyUI draws them) [default: own, for a workflow comfyui]
+    #[arg(long, value_name = "NAME")]
+    pub rng: Option<Rng>,
     /// Pictures a prompt [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub num_images: Option<u64>,
@@ -203,6 +207,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
         negative_prompt: args.negative_prompt.clone(),
         clip_skip: args.clip_skip,
         vae_tile: args.vae_tiling,
+        rng: args.rng.unwrap_or_default(),
     };
     for prompt in args.prompt.iter().chain(&args.negative_prompt) {
         let cut = pipeline.cut(prompt);

@@ -2,21 +2,23 @@
 //!
 //! Tensors and prompts in, pixels out; reads no clock and writes no file. What the pixels are labelled with is `label`'s.
 
+mod error;
 mod guide;
+mod noise;
 mod start;
 pub mod tiles;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+pub use error::GenerateError;
 pub use guide::{Guide, Restore, denoise};
+pub use noise::Rng;
 pub use start::Start;
 
 use crate::model::params::to_vec;
-use crate::model::pipeline::{Conditions, Pipeline, PipelineError};
+use crate::model::pipeline::{Conditions, Pipeline};
 use crate::model::samplers::{Sampler, SamplerChoice, SamplerKind};
-use crate::model::scheduler::ScheduleError;
 use crate::model::unet::UNet;
-use crate::model::weights::Draws;
 
 /// How to draw.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,8 @@ pub struct Settings {
     pub clip_skip: Option<usize>,
     /// The VAE works on tiles of so many latent pixels on a side.
     pub vae_tile: Option<usize>,
+    /// Whose random numbers the noise is made of.
+    pub rng: Rng,
 }
 
 impl Default for Settings {
@@ -52,6 +56,7 @@ impl Default for Settings {
             negative_prompt: None,
             clip_skip: None,
             vae_tile: None,
+            rng: Rng::Own,
         }
     }
 }
@@ -111,90 +116,8 @@ impl Picture {
     }
 }
 
-/// Why nothing was drawn.
-#[derive(Debug, thiserror::Error)]
-pub enum GenerateError {
-    /// A size that the model cannot draw.
-    #[error("expected width and height to be multiples of {multiple}, found {width}×{height}")]
-    Size {
-        /// What they must be multiples of.
-        multiple: usize,
-        /// Width asked for.
-        width: usize,
-        /// Height asked for.
-        height: usize,
-    },
-    /// A guidance that is no number, or a rescaling out of range.
-    #[error("guidance: expected a finite number, and its rescaling within 0 to 1, found {cfg} and {rescale}")]
-    Guidance {
-        /// Guidance asked for.
-        cfg: f64,
-        /// Rescaling asked for.
-        rescale: f64,
-    },
-    /// A strength out of range.
-    #[error("strength: expected a number above 0 and up to 1, found {found}")]
-    Strength {
-        /// What was asked for.
-        found: f64,
-    },
-    /// A strength that leaves nothing to do.
-    #[error("a strength of {strength} leaves none of {steps} steps; hint: give more strength or more steps")]
-    NoStep {
-        /// The strength.
-        strength: f64,
-        /// The steps of the whole run.
-        steps: usize,
-    },
-    /// A picture to start from, or a mask, of another size.
-    #[error("the {what} is {}×{}, the drawing {}×{}; expected the same size", found[0], found[1], expected[0], expected[1])]
-    StartSize {
-        /// Which of them.
-        what: &'static str,
-        /// Its width and height.
-        found: [usize; 2],
-        /// The drawing's.
-        expected: [usize; 2],
-    },
-    /// A base for inpainting with nothing to paint in.
-    #[error(
-        "this base is made for inpainting: expected a picture to start from and a mask; hint: give --init-image and --mask"
-    )]
-    Inpainting,
-    /// A tile whose overlap, a quarter, is not whole.
-    #[error("VAE tiles: expected a multiple of 4 latent pixels on a side, found {found}")]
-    Tile {
-        /// What was asked for.
-        found: usize,
-    },
-    /// The sampler.
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
-    /// The prompt.
-    #[error(transparent)]
-    Prompt(#[from] PipelineError),
-    /// The network gave NaN or infinity.
-    #[error("the model's output at step {step} is not finite; hint: are the adapter and the base of one family?")]
-    NotFinite {
-        /// The step, from 0.
-        step: usize,
-    },
-    /// The VAE did.
-    #[error("the VAE's output is not finite; hint: weights in f16 can overflow, try another VAE")]
-    NotFinitePicture,
-    /// Whoever watches gave up.
-    #[error("{0}")]
-    Watch(String),
-}
-
 /// Where noise comes from: a label, the picture's seed, how many values.
 pub type Noise<'a> = &'a dyn Fn(&str, u64, usize) -> Vec<f32>;
-
-/// Standard normal values that depend on the seed and the label alone.
-#[must_use]
-pub fn seeded(label: &str, seed: u64, count: usize) -> Vec<f32> {
-    Draws::new(seed, label).normals(count)
-}
 
 /// How far a drawing is.
 pub struct Seen<'a> {
@@ -217,14 +140,14 @@ pub struct Drawing<'a> {
     pub settings: &'a Settings,
     /// From what, unless from noise alone.
     pub start: Option<&'a Start>,
-    /// Where the noise comes from; [`seeded`], unless a test has its own.
+    /// Where the noise comes from: as the settings say, unless a test has its own.
     pub noise: Noise<'a>,
     /// Where to compute.
     pub device: &'a Device,
 }
 
 impl<'a> Drawing<'a> {
-    /// A drawing from seeded noise.
+    /// A drawing from the noise of the settings.
     #[must_use]
     pub fn new(pipeline: &'a Pipeline, unet: &'a UNet, settings: &'a Settings, device: &'a Device) -> Self {
         Self {
@@ -232,7 +155,7 @@ impl<'a> Drawing<'a> {
             unet,
             settings,
             start: None,
-            noise: &seeded,
+            noise: settings.rng.noise(),
             device,
         }
     }
@@ -374,7 +297,7 @@ impl<'a> Drawing<'a> {
             return Err(GenerateError::Tile { found });
         }
         if let Some(start) = self.start {
-            start.check(settings.size)?;
+            start.check(settings.size, multiple)?;
         }
         if self.pipeline.inpaints() && self.start.is_none_or(|start| start.mask.is_none()) {
             return Err(GenerateError::Inpainting);

@@ -27,7 +27,7 @@ impl Start {
     ///
     /// # Errors
     /// What does not fit.
-    pub fn check(&self, size: [usize; 2]) -> Result<(), GenerateError> {
+    pub fn check(&self, size: [usize; 2], factor: usize) -> Result<(), GenerateError> {
         if !(self.strength > 0.0 && self.strength <= 1.0) {
             return Err(GenerateError::Strength { found: self.strength });
         }
@@ -46,7 +46,19 @@ impl Start {
                 expected: size,
             });
         }
+        if let Some(mask) = &self.mask
+            && !self.fields(mask, factor).any(|drawn| drawn)
+        {
+            return Err(GenerateError::Mask { factor });
+        }
         Ok(())
+    }
+
+    /// The mask at the latents' size, row by row.
+    fn fields<'a>(&self, mask: &'a [bool], factor: usize) -> impl Iterator<Item = bool> + use<'a> {
+        let [width, height] = self.size;
+        let rows = (0..height / factor).map(move |y| y * factor * width);
+        rows.flat_map(move |row| (0..width / factor).map(move |x| mask[row + x * factor]))
     }
 
     /// The steps of the whole run, and how many of them are left out.
@@ -83,15 +95,13 @@ impl Start {
         Tensor::from_data(TensorData::new(planes, [1, 3, height, width]), device)
     }
 
-    /// The mask at the latents' size, `[1, 1, H/f, W/f]`: the value of each field's first pixel.
+    /// The mask at the latents' size, `[1, 1, H/f, W/f]`: the value of each field's first pixel, as diffusers has it.
     #[must_use]
     pub fn latent_mask(&self, factor: usize, device: &Device) -> Option<Tensor<4>> {
         let mask = self.mask.as_ref()?;
         let [width, height] = self.size;
-        let values: Vec<f32> = (0..height / factor)
-            .flat_map(|y| (0..width / factor).map(move |x| y * factor * width + x * factor))
-            .map(|i| if mask[i] { 1.0 } else { 0.0 })
-            .collect();
+        let values = self.fields(mask, factor).map(|drawn| if drawn { 1.0 } else { 0.0 });
+        let values: Vec<f32> = values.collect();
         let shape = [1, 1, height / factor, width / factor];
         Some(Tensor::from_data(TensorData::new(values, shape), device))
     }
@@ -106,4 +116,28 @@ impl Start {
 pub fn latents(vae: &Vae, picture: Tensor<4>, noise: Tensor<4>, tile: Option<usize>) -> Tensor<4> {
     let (mean, log_variance) = tiles::encode(vae, picture, tile);
     (mean + log_variance.mul_scalar(0.5).exp() * noise).mul_scalar(vae.scaling_factor())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::params::to_vec;
+
+    #[test]
+    fn a_thin_mask_counts_where_it_meets_a_fields_first_pixel() {
+        let start = |line: usize| Start {
+            size: [24, 16],
+            planes: vec![0.0; 3 * 24 * 16],
+            mask: Some((0..24 * 16).map(|i| i % 24 == line).collect()),
+            strength: 1.0,
+            all_steps: false,
+        };
+        for line in 0..24 {
+            let checked = start(line).check([24, 16], 8);
+            let fields = to_vec(start(line).latent_mask(8, &Device::flex()).unwrap());
+            let met = |x: usize| if line == 8 * x { 1.0 } else { 0.0 };
+            assert_eq!(fields, [0, 1, 2, 0, 1, 2].map(met), "{line}");
+            assert_eq!(checked.is_ok(), line % 8 == 0, "{line}");
+        }
+    }
 }

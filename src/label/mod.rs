@@ -117,9 +117,15 @@ pub struct Label {
     pub cfg: f64,
     /// Seed.
     pub seed: u64,
+    /// Whose random numbers were taken, where it was another program's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rng: Option<String>,
     /// The part of the steps that was taken, where it was drawn from another picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
+    /// The same where all steps were taken, of a run that was longer by so much, as ComfyUI counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denoise: Option<f64>,
     /// SHA-256 of the picture it was drawn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Sha256Digest>,

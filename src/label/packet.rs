@@ -89,11 +89,14 @@ pub(super) fn parameters(label: &Label) -> String {
     if let Some(vae) = &label.vae {
         text.push_str(&format!(", VAE hash: {}", vae.short()));
     }
-    if let Some(strength) = label.strength {
+    if let Some(strength) = label.strength.or(label.denoise) {
         text.push_str(&format!(", Denoising strength: {strength}"));
     }
     if let Some(skip) = label.clip_skip {
         text.push_str(&format!(", Clip skip: {skip}"));
+    }
+    if let Some(rng) = &label.rng {
+        text.push_str(&format!(", RNG: {rng}"));
     }
     text.push_str(&format!(", Version: {}", label.program));
     text

@@ -303,12 +303,14 @@ fn what_does_not_fit_is_refused_with_a_sentence() {
 #[test]
 fn what_has_no_effect_is_said() {
     let mut workflow = with("8", "extra", json!(1));
+    workflow["8"]["inputs"]["sampler_name"] = json!("uni_pc");
     workflow["7"]["inputs"]["batch_size"] = json!(3);
     workflow["20"] = json!({"class_type": "ControlNetLoader", "inputs": {}});
     let notes = read_json(&workflow).unwrap().notes;
     assert_eq!(
         notes,
         [
+            "KSampler 8: UniPC is of the third order in ComfyUI, of the second here; the picture is not ComfyUI's",
             "EmptyLatentImage 7: of 3 pictures only the first is ComfyUI's; the next ones have seeds that count on",
             "KSampler 8: no effect has extra",
             "left out, as the picture does not need them: ControlNetLoader 20",

@@ -68,6 +68,18 @@ pub(super) fn plan(graph: &Graph) -> Result<Plan, WorkflowError> {
     Ok(plan)
 }
 
+/// How a sampler of that name is another one here.
+fn caveat(sampler: &str) -> Option<&'static str> {
+    match sampler {
+        "dpmpp_sde" | "dpmpp_sde_gpu" | "dpmpp_2m_sde" | "dpmpp_2m_sde_gpu" => {
+            Some("the noise of its steps is drawn from one tree of random numbers in ComfyUI, step by step here")
+        }
+        "uni_pc" | "uni_pc_bh2" => Some("UniPC is of the third order in ComfyUI, of the second here"),
+        "lcm" => Some("LCM keeps the condition at its boundary here, as in diffusers"),
+        _ => None,
+    }
+}
+
 /// Inputs that nobody reads.
 fn unread(graph: &Graph, needed: &[&str]) -> Vec<String> {
     let mut notes = Vec::new();
@@ -160,6 +172,12 @@ impl<'a> Walk<'a> {
             Some(self.text(negative, "text")?)
         };
         let sampler_name = self.text(sampler, "sampler_name")?;
+        if let Some(how) = caveat(&sampler_name) {
+            notes.push(format!(
+                "{}: {how}; the picture is not ComfyUI's",
+                self.graph.name(sampler.id)
+            ));
+        }
         let (canvas, source) = self.canvas(sampler, denoise, &mut notes)?;
         if source.is_some_and(|source| source != vae) {
             let message = "the picture is encoded by one VAE and decoded by another; expected one for both";

@@ -10,7 +10,7 @@ use super::files::{self, Kind};
 use super::start;
 use crate::cli::Context;
 use crate::cli::error::HintExt;
-use crate::generate::Start;
+use crate::generate::{Rng, Start};
 use crate::workflow::{self, Canvas, Lora, Plan};
 
 /// Where a workflow and the files that it names are.
@@ -128,6 +128,7 @@ fn take(args: &mut Args, plan: Plan) {
     }
     args.clip_skip = args.clip_skip.or(plan.clip_skip);
     args.seed = args.seed.or(Some(plan.seed));
+    args.rng = args.rng.or(Some(Rng::ComfyUi));
     args.steps = args.steps.or(Some(plan.steps));
     args.cfg = args.cfg.or(Some(plan.cfg));
     if args.sampler.is_none() {
