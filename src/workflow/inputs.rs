@@ -90,6 +90,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether an input is there; older files lack what their nodes did not have yet.
+    pub fn has(&self, at: At<'a>, input: &str) -> bool {
+        at.node.inputs.contains_key(input)
+    }
+
     fn bad(&self, at: At<'a>, input: &'static str, expected: &'static str, found: &Value) -> WorkflowError {
         WorkflowError::Value {
             node: self.graph.name(at.id),

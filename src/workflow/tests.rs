@@ -130,6 +130,11 @@ fn pictures_and_masks_are_found_behind_the_latent() {
         canvas("VAEEncodeForInpaint", inpaint),
         Some(("boat.png".to_owned(), Channel::Alpha, 6))
     );
+    let old = json!({"pixels": ["11", 0], "mask": ["11", 1], "vae": ["1", 2]});
+    assert_eq!(
+        canvas("VAEEncodeForInpaint", old),
+        Some(("boat.png".to_owned(), Channel::Alpha, 6))
+    );
     let mask = json!({"samples": ["13", 0], "mask": ["12", 0]});
     assert_eq!(
         canvas("SetLatentNoiseMask", mask),

@@ -130,7 +130,8 @@ impl<'a> Walk<'a> {
             &[("VAEDecode", 0), ("VAEDecodeTiled", 0)],
         )?;
         let vae_tile = match decode.node.class.as_str() {
-            "VAEDecodeTiled" => Some(self.whole(decode, "tile_size", 64, 8192)?),
+            "VAEDecodeTiled" if self.has(decode, "tile_size") => Some(self.whole(decode, "tile_size", 64, 8192)?),
+            "VAEDecodeTiled" => Some(512),
             _ => None,
         };
         let vae = self.vae(decode)?;
@@ -358,7 +359,11 @@ impl<'a> Walk<'a> {
             mask = Some(self.mask(at, 1)?);
             at = self.from(at, "samples", "VAEEncode", &encoders[..1])?;
         } else if at.node.class == "VAEEncodeForInpaint" {
-            mask = Some(self.mask(at, self.whole(at, "grow_mask_by", 0, 64)?)?);
+            let grow = match self.has(at, "grow_mask_by") {
+                true => self.whole(at, "grow_mask_by", 0, 64)?,
+                false => 6,
+            };
+            mask = Some(self.mask(at, grow)?);
         }
         if mask.is_some() {
             let node = self.graph.name(masks.id);
