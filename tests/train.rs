@@ -8,7 +8,7 @@ use std::process::Command;
 #[path = "support/studio.rs"]
 mod studio;
 
-use studio::{STEPS, Studio, tiny_xl_base};
+use studio::{STEPS, Studio, base_of_channels, tiny_xl_base};
 
 #[test]
 fn equal_runs_give_equal_bytes_whatever_stops_them() {
@@ -138,4 +138,25 @@ fn sdxl_trains_an_adapter_with_the_names_that_others_read() {
         "{why}"
     );
     assert!(!studio.at("refused.png").exists());
+}
+
+#[test]
+fn a_base_for_inpainting_is_not_trained_on() {
+    let studio = Studio::new();
+    base_of_channels(&studio.at("nine"), 9);
+    let text = fs::read_to_string(studio.at("train.toml")).unwrap();
+    fs::write(studio.at("nine.toml"), text.replace("\"base\"", "\"nine\"")).unwrap();
+    let refused = studio.run(&["train", "nine.toml", "--out", "run", "-q"]);
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{why}");
+    assert!(
+        why.contains(
+            "expected a base that draws from text, got one for inpainting (its U-Net takes 9 channels); hint:"
+        ),
+        "{why}"
+    );
+    assert_eq!(why.lines().count(), 1, "{why}");
+    for file in ["adapter.safetensors", "run.json", "state"] {
+        assert!(!studio.at("run").join(file).exists(), "{file}");
+    }
 }

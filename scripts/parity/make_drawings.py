@@ -26,6 +26,7 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
@@ -34,6 +35,7 @@ from diffusers import (
 from diffusers.models.autoencoders import vae as posterior
 
 sys.modules.setdefault("torchsde", types.ModuleType("torchsde"))
+from diffusers.schedulers import scheduling_dpmsolver_sde as sde  # noqa: E402
 
 WIDTH, HEIGHT = 48, 64
 PROMPT, NEGATIVE = "a red boat", "blue, people"
@@ -45,6 +47,8 @@ SAMPLERS = {
     "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
     "dpmpp_2m_sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
     "uni_pc": (UniPCMultistepScheduler, {}),
+    "dpmpp_sde": (sde.DPMSolverSDEScheduler, {}),
+    "lcm": (LCMScheduler, {}),
 }
 LABELS = {"start": 1, "masked": 2, "picture/0": 3}
 
@@ -58,6 +62,23 @@ def wave(key: int, *shape: int) -> torch.Tensor:
 
 def noise(label: str, shape) -> torch.Tensor:
     return wave(LABELS[label] if label in LABELS else 100 + int(label.removeprefix("step/")), *shape)
+
+
+def path(turn: list[int]):
+    """The Brownian path of DPMSolverSDEScheduler, over [sigma, middle] and then over the whole step: two independent
+    halves, each of the noise of the evaluation that is at hand."""
+    half = {}
+
+    def between(sigma, sigma_next):
+        here = noise(f"step/{turn[0]}", (1, 4, HEIGHT // 8, WIDTH // 8))
+        if not half:
+            half.update(to=sigma_next, noise=here)
+            return here
+        share, first = (sigma - half["to"]) / (sigma - sigma_next), half["noise"]
+        half.clear()
+        return share.sqrt() * first + (1 - share).sqrt() * here
+
+    return between
 
 
 def numbers(values) -> list[float]:
@@ -105,6 +126,7 @@ def run(folder: str, kind: str, sampler: str, steps: int, strength: float | None
         return out
 
     pipe.scheduler.step = counted
+    sde.BrownianTreeNoiseSampler = lambda *_: path(turn)
     # A network of nine channels that starts from noise alone does not encode the picture.
     draws = iter(["masked"] if kind == "inpaint9" and strength == 1.0 else ["start", "masked"])
     posterior.randn_tensor = lambda shape, **_: noise(next(draws), shape)

@@ -141,10 +141,16 @@ impl Studio {
 
 /// A Stable Diffusion 1.x with very few channels and weights from a seed.
 pub fn tiny_base(folder: &Path) {
+    base_of_channels(folder, 4);
+}
+
+/// The same with a U-Net that takes so many channels; one for inpainting takes nine.
+pub fn base_of_channels(folder: &Path, in_channels: usize) {
     let device = Device::flex();
     let mut weights = Weights::fresh(3, &device);
     let blocks = |name: &str, n: usize| vec![name.to_owned(); n];
     let unet = UNetConfig {
+        in_channels,
         sample_size: 16,
         block_out_channels: vec![8, 16],
         down_block_types: vec!["CrossAttnDownBlock2D".to_owned(), "DownBlock2D".to_owned()],
