@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 #[path = "support/studio.rs"]
 mod studio;
 
-use studio::{STEPS, Studio};
+use studio::{STEPS, Studio, tiny_xl_base};
 
 fn configure(studio: &Studio, more: &str) {
     let text = fs::read_to_string(studio.at("train.toml")).unwrap();
@@ -140,5 +140,66 @@ fn patterns_choose_what_is_trained_and_the_count_is_asserted() {
         assert_eq!(output.status.code(), Some(2), "{more}: {told}");
         assert!(told.contains(&expected), "{more}: {told}");
         assert!(!studio.at("refused/adapter.safetensors").exists());
+    }
+}
+
+#[test]
+fn text_encoders_train_too_one_or_two() {
+    let studio = Studio::new();
+    tiny_xl_base(&studio.at("xl"));
+    for (base, encoders) in [
+        ("base", &["text_encoder."][..]),
+        ("xl", &["text_encoder.", "text_encoder_2."]),
+    ] {
+        configure(
+            &studio,
+            "train_text_encoder = true\ntext_encoder_lr = 5e-4\nrank_pattern = { \"text_encoder*\" = 2 }",
+        );
+        let text = fs::read_to_string(studio.at("kind.toml")).unwrap();
+        fs::write(studio.at("kind.toml"), text.replace("\"base\"", &format!("\"{base}\""))).unwrap();
+        let (run, again) = (format!("run-{base}"), format!("again-{base}"));
+        studio.ok(&["train", "kind.toml", "--out", &run, "-q"]);
+        studio.ok(&["train", "kind.toml", "--out", &again, "-q"]);
+        let bytes = |run: &str| fs::read(studio.at(run).join("adapter.safetensors")).unwrap();
+        assert!(bytes(&run) == bytes(&again), "{base}");
+        assert_eq!(inspect(&studio, &run)["header"]["ss_text_encoder_lr"], "0.0005");
+        let file = assent::adapter::read(&studio.at(&run).join("adapter.safetensors")).unwrap();
+        for encoder in encoders {
+            let of: Vec<_> = file.modules.iter().filter(|m| m.path.starts_with(encoder)).collect();
+            assert!(
+                !of.is_empty() && of.len() % 6 == 0,
+                "{base}: {} modules of {encoder}",
+                of.len()
+            );
+            assert!(of.iter().all(|m| m.rank() == 2));
+            let moved = |m: &assent::adapter::Module| {
+                let mut parts = m.form.parts().into_iter();
+                parts.all(|(_, w)| w.values.iter().any(|v| *v != 0.0))
+            };
+            // SDXL leaves out the last layer of the first encoder: nothing reaches it.
+            let last = of
+                .iter()
+                .map(|m| m.path.split('.').nth(4).unwrap_or("0").parse::<u32>().unwrap())
+                .max();
+            for module in &of {
+                let unused = base == "xl"
+                    && *encoder == "text_encoder."
+                    && module.path.contains(&format!(".layers.{}.", last.unwrap()));
+                assert_eq!(moved(module), !unused, "{base}: `{}`", module.path);
+            }
+        }
+        let adapter = format!("{run}/adapter.safetensors");
+        let picture = format!("{base}.png");
+        let words = [
+            "--adapter",
+            &adapter,
+            "--prompt",
+            "rings",
+            "--steps",
+            "1",
+            "-o",
+            &picture,
+        ];
+        studio.ok(&[&["generate", "--base", base], &words[..]].concat());
     }
 }

@@ -12,16 +12,15 @@ use super::engine::{self, Finish, Objective, Plan};
 use super::error::TrainError;
 use super::facts;
 use super::loss::{Batch, Caption, HeldOut, conditions, diffusion_loss, validate};
+use super::networks::Networks;
 use super::watch::{Curves, Event, Metrics, Stage};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::{Drawing, Job, Settings};
-use crate::lora::{self, Census, Recipe, frozen};
 use crate::model::base::Base;
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
-use crate::model::unet::UNet;
 use crate::model::weights::Draws;
 use crate::receipt::{AdapterFacts, RunRecord, seal};
 use crate::sheet::{Chart, Row, Series, Sheet, Stroke, Tile};
@@ -78,18 +77,20 @@ struct Cached {
     shape: [usize; 3],
     size: [usize; 2],
     captions: Vec<Caption>,
+    texts: Vec<String>,
 }
 
 impl Cached {
-    fn held_out(&self, name: &str, places: &[usize]) -> HeldOut {
-        HeldOut {
+    fn held_out(&self, name: &str, places: &[usize]) -> (HeldOut, Vec<String>) {
+        let set = HeldOut {
             name: name.to_owned(),
             ids: places.iter().map(|&i| self.ids[i].clone()).collect(),
             latents: places.iter().map(|&i| self.latents[i].clone()).collect(),
             shape: self.shape,
             size: self.size,
             captions: places.iter().map(|&i| self.captions[i].clone()).collect(),
-        }
+        };
+        (set, places.iter().map(|&i| self.texts[i].clone()).collect())
     }
 }
 
@@ -112,6 +113,7 @@ fn cache(
         shape: [0; 3],
         size: [pictures.size; 2],
         captions: Vec::new(),
+        texts: pictures.captions.clone(),
     };
     for i in 0..pictures.len() {
         let (mean, logvar) = pipeline.vae.encode(pictures.batch(&[i], device));
@@ -133,46 +135,49 @@ fn cache(
 struct Adapter<'a> {
     run: &'a AdapterRun<'a>,
     pipeline: Pipeline,
-    /// With the adapter on it, in autodiff.
-    unet: UNet,
-    recipe: Arc<Recipe>,
+    networks: Networks,
     cached: Arc<Cached>,
     empty: Arc<Caption>,
     training: Arc<Vec<usize>>,
-    sets: Arc<Vec<HeldOut>>,
+    /// The held-out sets, each with its captions' texts.
+    sets: Arc<Vec<(HeldOut, Vec<String>)>>,
 }
 
 impl Objective for Adapter<'_> {
     fn params(&mut self, f: &mut dyn FnMut(&str, ParamMut<'_>)) {
-        lora::for_each(&mut self.unet, f);
+        self.networks.for_each(f);
     }
 
     fn rate(&self, name: &str) -> f64 {
-        self.run.config.network.rate(&self.recipe, name)
+        self.networks.rate(self.run.config, name)
     }
 
     fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
-        lora::roll("", &mut self.unet, c.run.seed, micro_batch);
+        self.networks.roll(micro_batch);
         let places = batch_at(self.training.len(), c.data.train_batch_size, micro_batch, c.run.seed);
         let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
         let mut draws = Draws::new(c.run.seed, &format!("adapter/{micro_batch}"));
         let steps = self.pipeline.schedule.len();
         let timesteps: Vec<usize> = indices.iter().map(|_| draws.below(steps)).collect();
-        let captions: Vec<&Caption> = indices
+        let captions: Vec<(&str, &Caption)> = indices
             .iter()
             .map(|&i| {
                 let dropped = draws.uniform() < c.data.caption_dropout_rate;
                 if dropped {
-                    &*self.empty
+                    ("", &*self.empty)
                 } else {
-                    &self.cached.captions[i]
+                    (self.cached.texts[i].as_str(), &self.cached.captions[i])
                 }
             })
             .collect();
         let [a, b, d] = self.cached.shape;
         let noise = draws.normals(indices.len() * a * b * d);
-        let (context, added) = conditions(captions.into_iter(), &self.unet, self.cached.size, &device);
+        let (texts, embedded): (Vec<&str>, Vec<&Caption>) = captions.into_iter().unzip();
+        let fresh = self.networks.conditions(&texts, self.cached.size);
+        let unet = &self.networks.unet;
+        let (context, added) =
+            fresh.unwrap_or_else(|| conditions(embedded.into_iter(), unet, self.cached.size, &device));
         let batch = Batch {
             latents: stack(
                 indices.iter().map(|&i| self.cached.latents[i].as_slice()),
@@ -184,16 +189,19 @@ impl Objective for Adapter<'_> {
             context,
             added,
         };
-        Ok(diffusion_loss(&self.unet, &self.pipeline.schedule, &batch, c.target.min_snr_gamma)?.0)
+        Ok(diffusion_loss(unet, &self.pipeline.schedule, &batch, c.target.min_snr_gamma)?.0)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
-        let unet = frozen(&self.unet);
-        let measure = |set: &HeldOut| {
-            Ok((
-                set.name.clone(),
-                validate(&unet, &self.pipeline.schedule, set, 32, self.run.device)?,
-            ))
+        let (now, device) = (self.networks.at_rest(&self.pipeline), self.run.device);
+        let measure = |(set, texts): &(HeldOut, Vec<String>)| {
+            let mut set = set.clone();
+            if self.networks.trains_text() {
+                let embed = |text: &String| now.embed(&[text.as_str()], device).into();
+                set.captions = texts.iter().map(embed).collect();
+            }
+            let loss = validate(&now.unet, &now.schedule, &set, 32, device)?;
+            Ok((set.name, loss))
         };
         self.sets.iter().map(measure).collect()
     }
@@ -205,8 +213,8 @@ impl Objective for Adapter<'_> {
         }
         let prompts: Vec<&str> = c.run.sample_prompts.iter().map(String::as_str).collect();
         let settings = sample_settings(c);
-        let unet = frozen(&self.unet);
-        let drawn = Drawing::new(&self.pipeline, &unet, &settings, self.run.device)
+        let now = self.networks.at_rest(&self.pipeline);
+        let drawn = Drawing::new(&now, &now.unet, &settings, self.run.device)
             .draw(&Job::each(&prompts, c.run.seed), &mut |_| Ok(()))?;
         let side = c.data.resolution as u32;
         let tiles = drawn
@@ -276,16 +284,10 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         sets.push(cache(&pipeline, &pictures, c.run.seed, device, stage)?.held_out("others", &all));
     }
 
-    let mut unet = base.unet(&device.clone().autodiff())?;
-    let recipe = c.network.recipe().map_err(TrainError::Setting)?;
-    let modules = adapt(&mut unet, &recipe, c)?;
-    let mut parameters = 0;
-    lora::for_each(&mut unet, &mut |_, param| {
-        parameters += param.shape().iter().product::<usize>() as u64
-    });
+    let (mut networks, modules) = Networks::new(&base, &pipeline, c, device)?;
     stage.tell(&Event::Adapted {
         modules: modules as u64,
-        parameters,
+        parameters: networks.parameters(),
     });
     let inputs = facts::inputs(
         c,
@@ -300,8 +302,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         run,
         empty: Arc::new(pipeline.embed(&[""], device).into()),
         pipeline,
-        unet,
-        recipe: Arc::new(recipe),
+        networks,
         cached: Arc::new(cached),
         training: Arc::new(training),
         sets: Arc::new(sets),
@@ -313,7 +314,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     }
 
     let adapter = AdapterFile {
-        modules: lora::extract(&mut frozen(&objective.unet)),
+        modules: objective.networks.extract(),
         header: facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?,
     };
     let mut container = encode(&adapter, Format::Kohya, c.run.save_precision.into())?;
@@ -347,26 +348,6 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             record_text,
         }),
     })
-}
-
-/// Puts the adapter on the network, and counts: a run with fewer modules than there should be would fail silently.
-fn adapt(unet: &mut UNet, recipe: &Recipe, c: &AdapterConfig) -> Result<usize, TrainError> {
-    let census = Census::of(unet.config());
-    let paths = lora::attach(&mut [("", unet)], recipe, c.run.seed)?;
-    let chosen = !recipe.include.is_empty() || !recipe.exclude.is_empty();
-    let expected = match c.network.target_count {
-        Some(count) => count,
-        None if chosen => paths.len(),
-        None => recipe.targets.expected(census),
-    };
-    if paths.is_empty() || paths.len() != expected {
-        return Err(lora::LoraError::Count {
-            expected,
-            found: paths.len(),
-        }
-        .into());
-    }
-    Ok(paths.len())
 }
 
 fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {

@@ -238,7 +238,12 @@ pub fn header(
         license: None,
         times: None,
     };
-    Ok(facts.header())
+    let mut header = facts.header();
+    if c.network.train_text_encoder {
+        let rate = c.network.text_encoder_lr.unwrap_or(c.optimisation.peak());
+        header.insert("ss_text_encoder_lr".to_owned(), rate.to_string());
+    }
+    Ok(header)
 }
 
 /// What the repository keeps beside a base that was trained here: everything that determined it, and what came out.

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod facts;
 pub mod loss;
+mod networks;
 pub mod optimizer;
 pub mod schedule;
 pub mod state;

@@ -79,6 +79,12 @@ pub struct Network {
     /// Factor on the learning rate of the matrix that starts at zero (LoRA+, arXiv:2402.12354).
     #[serde(default = "same")]
     pub loraplus_lr_ratio: f64,
+    /// Whether the text encoders have an adapter too.
+    #[serde(default)]
+    pub train_text_encoder: bool,
+    /// Their learning rate; without it that of the U-Net.
+    #[serde(default)]
+    pub text_encoder_lr: Option<f64>,
     /// Layers by patterns of their paths, in the place of those that the kind covers.
     #[serde(default)]
     pub target_modules: Vec<String>,
@@ -113,6 +119,7 @@ impl Network {
         positive("conv_dim", self.conv_dim.unwrap_or(1) as f64)?;
         positive("conv_alpha", self.conv_alpha.unwrap_or(1.0))?;
         positive("loraplus_lr_ratio", self.loraplus_lr_ratio)?;
+        positive("text_encoder_lr", self.text_encoder_lr.unwrap_or(1.0))?;
         let lists = [("alpha_pattern", &self.alpha_pattern), ("lr_pattern", &self.lr_pattern)];
         for (name, list) in lists {
             list.values().try_for_each(|value| positive(name, *value))?;
@@ -154,6 +161,11 @@ impl Network {
                 "use_tucker",
                 self.use_tucker && self.conv().is_none() && self.target_modules.is_empty(),
                 "no convolution has an adapter; hint: give conv_dim",
+            ),
+            (
+                "text_encoder_lr",
+                self.text_encoder_lr.is_some() && !self.train_text_encoder,
+                "the text encoders are not trained; hint: set train_text_encoder",
             ),
             (
                 "dora_wd",
@@ -303,6 +315,7 @@ mod tests {
             ("rank_pattern = { \"mid_block.*\" = 16 }", None),
             ("dora_wd = true\nmodule_dropout = 0.1", None),
             ("factor = 8", Some("factor")),
+            ("text_encoder_lr = 1e-5", Some("text_encoder_lr")),
             ("network_type = \"lokr\"\nfactor = 0", Some("factor")),
             ("use_tucker = true", Some("use_tucker")),
             ("conv_alpha = 1", Some("conv_alpha")),

@@ -1,0 +1,159 @@
+//! The networks that carry the adapter under training: the U-Net, and the text encoders where they are trained too.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+use super::config::AdapterConfig;
+use super::error::TrainError;
+use crate::adapter;
+use crate::lora::{self, Census, LoraError, Recipe, frozen};
+use crate::model::base::{Base, Encoder};
+use crate::model::layers::{Module, ParamMut, join};
+use crate::model::pipeline::Pipeline;
+use crate::model::unet::{Added, UNet};
+
+/// What the paths of a text encoder's layers begin with.
+const TEXT: [&str; 2] = ["text_encoder", "text_encoder_2"];
+/// Layers of a text encoder's block that have an adapter: four of its attention, two of its feed-forward part.
+const OF_A_BLOCK: usize = 6;
+
+/// The networks with the adapter on them, in autodiff.
+#[derive(Clone)]
+pub(super) struct Networks {
+    /// The U-Net.
+    pub unet: UNet,
+    /// A pipeline whose text encoders are in autodiff with the adapter on them, where they are trained.
+    texts: Option<Box<Pipeline>>,
+    recipe: Arc<Recipe>,
+    /// Factor on the learning rate of the text encoders.
+    text_rate: f64,
+    seed: u64,
+    device: Device,
+}
+
+impl Networks {
+    /// Loads the base's networks again for training, puts the adapter on them, and counts: a run with fewer modules than
+    /// there should be would fail silently. Returns the number of modules too.
+    pub fn new(
+        base: &Base,
+        pipeline: &Pipeline,
+        c: &AdapterConfig,
+        device: &Device,
+    ) -> Result<(Self, usize), TrainError> {
+        let device = device.clone().autodiff();
+        let mut networks = Self {
+            unet: base.unet(&device)?,
+            texts: None,
+            recipe: Arc::new(c.network.recipe().map_err(TrainError::Setting)?),
+            text_rate: c.network.text_encoder_lr.map_or(1.0, |lr| lr / c.optimisation.peak()),
+            seed: c.run.seed,
+            device,
+        };
+        if c.network.train_text_encoder {
+            let mut texts = pipeline.clone();
+            texts.text = base.text(Encoder::First, &networks.device)?;
+            if let Some(second) = &mut texts.second {
+                second.text = base.text(Encoder::Second, &networks.device)?;
+            }
+            networks.texts = Some(Box::new(texts));
+        }
+        let mut usual = networks.recipe.targets.expected(Census::of(networks.unet.config()));
+        if let Some(texts) = &networks.texts {
+            let second = texts.second.iter().map(|second| &second.text);
+            let layers = std::iter::once(&texts.text).chain(second);
+            usual += OF_A_BLOCK * layers.map(|text| text.config().num_hidden_layers).sum::<usize>();
+        }
+        let (recipe, seed) = (networks.recipe.clone(), networks.seed);
+        let found = lora::attach(&mut networks.parts(), &recipe, seed)?.len();
+        let chosen = !recipe.include.is_empty() || !recipe.exclude.is_empty();
+        let expected = match c.network.target_count {
+            Some(count) => count,
+            None if chosen => found.max(1),
+            None => usual,
+        };
+        match found == expected {
+            true => Ok((networks, found)),
+            false => Err(LoraError::Count { expected, found }.into()),
+        }
+    }
+
+    /// The networks with what their layers' paths begin with.
+    fn parts(&mut self) -> Vec<(&'static str, &mut dyn Module)> {
+        let mut parts: Vec<(&str, &mut dyn Module)> = vec![("", &mut self.unet)];
+        if let Some(texts) = &mut self.texts {
+            parts.push((TEXT[0], &mut texts.text));
+            if let Some(second) = &mut texts.second {
+                parts.push((TEXT[1], &mut second.text));
+            }
+        }
+        parts
+    }
+
+    /// Calls `f` with every tensor under training.
+    pub fn for_each(&mut self, f: &mut dyn FnMut(&str, ParamMut<'_>)) {
+        for (part, model) in self.parts() {
+            lora::for_each(model, &mut |name, param| f(&join(part, name), param));
+        }
+    }
+
+    /// Values under training.
+    pub fn parameters(&mut self) -> u64 {
+        let mut sum = 0;
+        self.for_each(&mut |_, param| sum += param.shape().iter().product::<usize>() as u64);
+        sum
+    }
+
+    /// Factor on the learning rate of a tensor.
+    pub fn rate(&self, c: &AdapterConfig, name: &str) -> f64 {
+        let part = TEXT.iter().any(|part| name.starts_with(part));
+        c.network.rate(&self.recipe, name) * if part { self.text_rate } else { 1.0 }
+    }
+
+    /// Decides what a micro-batch leaves out.
+    pub fn roll(&mut self, micro_batch: u64) {
+        let seed = self.seed;
+        for (part, model) in self.parts() {
+            lora::roll(part, model, seed, micro_batch);
+        }
+    }
+
+    /// Whether captions have to be embedded again for every step.
+    pub fn trains_text(&self) -> bool {
+        self.texts.is_some()
+    }
+
+    /// Captions as the U-Net takes them, in autodiff; none where the text encoders are not trained, so that cached
+    /// embeddings serve.
+    pub fn conditions(&self, captions: &[&str], size: [usize; 2]) -> Option<(Tensor<3>, Option<Added>)> {
+        let embedded = self.texts.as_ref()?.embed(captions, &self.device);
+        Some((embedded.context, Pipeline::added(embedded.pooled, size)))
+    }
+
+    /// A pipeline with the networks as they are now, out of autodiff: for validation and samples.
+    pub fn at_rest(&self, pipeline: &Pipeline) -> Pipeline {
+        let mut rest = pipeline.clone();
+        rest.unet = frozen(&self.unet);
+        if let Some(texts) = &self.texts {
+            rest.text = frozen(&texts.text);
+            if let (Some(rest), Some(second)) = (&mut rest.second, &texts.second) {
+                rest.text = frozen(&second.text);
+            }
+        }
+        rest
+    }
+
+    /// The adapter as values for a file, sorted by path.
+    pub fn extract(&self) -> Vec<adapter::Module> {
+        let mut copy = self.clone();
+        let mut all = Vec::new();
+        for (part, model) in copy.parts() {
+            for mut module in lora::extract(model) {
+                module.path = join(part, &module.path);
+                all.push(module);
+            }
+        }
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        all
+    }
+}
