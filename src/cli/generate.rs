@@ -188,7 +188,9 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
     }
     let path = args.base.clone().unwrap_or_default();
     let base = Base::open(&path, args.base_config.as_deref())?.stored_as(args.weights.into());
-    let mut pipeline = Pipeline::load(&base, &device)?;
+    // The digest takes about as long as reading the weights, so both go on at once.
+    let (pipeline, facts) = rayon::join(|| Pipeline::load(&base, &device), || base_facts(&path));
+    let (mut pipeline, facts) = (pipeline?, facts?);
     if let Some(file) = &args.vae {
         pipeline.vae = Vae::load_file(file, pipeline.vae.config(), &device, args.weights.into())?;
     }
@@ -220,7 +222,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
     }
     let studio = Studio {
         context,
-        base: base_facts(&path)?.digest,
+        base: facts.digest,
         vae: args.vae.as_deref().map(Sha256Digest::of_file).transpose()?,
         settings: &settings,
         start: start.as_ref(),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
@@ -21,6 +22,9 @@ const INDEX_BYTES: u64 = 32 << 20;
 const SHARDS: usize = 1000;
 /// Longest header of a single file, in bytes: the largest published checkpoints have less than one megabyte.
 const HEADER_BYTES: u64 = 100_000_000;
+
+/// Numbers that one thread reads at a time.
+const BLOCK: usize = 1 << 18;
 
 /// A tensor's place, or a part of it.
 #[derive(Debug, Clone)]
@@ -289,7 +293,7 @@ impl Checkpoint {
             other => return Err(format!("expected f32, f16 or bf16, found {other:?}")),
         };
         self.release(entry);
-        if values.iter().all(|v| v.is_finite()) {
+        if values.par_chunks(BLOCK).all(|part| part.iter().all(|v| v.is_finite())) {
             Ok(values)
         } else {
             Err("holds NaN or infinity".to_owned())
@@ -314,7 +318,7 @@ impl Checkpoint {
     fn release(&self, _entry: &Entry) {}
 }
 
-fn widen<const N: usize>(entry: &Entry, values: &[[u8; N]], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn widen<const N: usize>(entry: &Entry, values: &[[u8; N]], one: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
     match (entry.transposed, entry.shape.as_slice()) {
         // `shape` is that of the transpose: its element (i, j) is the file's (j, i).
         (true, &[rows, columns]) => (0..rows)
@@ -322,8 +326,13 @@ fn widen<const N: usize>(entry: &Entry, values: &[[u8; N]], one: impl Fn([u8; N]
             .map(|place| one(values[place]))
             .collect(),
         _ => {
-            let mut out = memory::room(values.len());
-            out.extend(values.iter().map(|&b| one(b)));
+            let mut out = memory::zeros(values.len());
+            let parts = out.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
+            parts.for_each(|(out, values)| {
+                for (to, from) in out.iter_mut().zip(values) {
+                    *to = one(*from);
+                }
+            });
             out
         }
     }
