@@ -100,31 +100,42 @@ pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
 }
 
+/// The values of a tensor where they lie, if nobody else holds them and they are all that lies there.
+fn alone(tensor: &mut FlexTensor) -> Option<&mut [f32]> {
+    let bytes = tensor.layout().shape().num_elements() * size_of::<f32>();
+    let whole = tensor.is_contiguous() && tensor.bytes().len() == bytes;
+    if whole { tensor.try_storage_mut::<f32>() } else { None }
+}
+
 /// Changes the values of `gradient` where they lie if nobody else holds them, or those of a copy.
 fn in_place<T>(gradient: FlexTensor, change: impl FnOnce(&mut [f32]) -> T) -> (FlexTensor, T) {
-    let shape = gradient.layout().shape().clone();
     let mut gradient = gradient;
-    let whole = gradient.is_contiguous() && gradient.bytes().len() == shape.num_elements() * size_of::<f32>();
-    if whole && let Some(values) = gradient.try_storage_mut::<f32>() {
+    if let Some(values) = alone(&mut gradient) {
         let extra = change(values);
         return (gradient, extra);
     }
+    let shape = gradient.layout().shape().clone();
     let gradient = in_order(gradient);
     let mut copy = values(&gradient).to_vec();
     let extra = change(&mut copy);
     (tensor(copy, shape), extra)
 }
 
-fn group_norm(inputs: [FlexTensor; 3], groups: usize, eps: f64, silu: bool) -> (FlexTensor, BackwardFn<3>) {
-    let [x, weight, bias] = inputs.map(in_order);
-    let shape = x.layout().shape().clone();
-    let sizes = norm::Groups {
+fn group_sizes(x: &FlexTensor, groups: usize, eps: f64, silu: bool) -> norm::Groups {
+    let shape = x.layout().shape();
+    norm::Groups {
         channels: shape[1] / groups,
         groups,
         plane: shape[2] * shape[3],
         eps,
         silu,
-    };
+    }
+}
+
+fn group_norm(inputs: [FlexTensor; 3], groups: usize, eps: f64, silu: bool) -> (FlexTensor, BackwardFn<3>) {
+    let [x, weight, bias] = inputs.map(in_order);
+    let shape = x.layout().shape().clone();
+    let sizes = group_sizes(&x, groups, eps, silu);
     let (y, seen) = norm::group(values(&x), values(&weight), values(&bias), sizes);
     let y = tensor(y, shape);
     let backward = move |gradient: FlexTensor| {
@@ -140,6 +151,17 @@ fn group_norm(inputs: [FlexTensor; 3], groups: usize, eps: f64, silu: bool) -> (
         ]
     };
     (y, Arc::new(backward))
+}
+
+/// The same where no gradient is wanted: over the input itself, if nobody else holds it.
+fn group_norm_alone(inputs: [FlexTensor; 3], groups: usize, eps: f64, silu: bool) -> FlexTensor {
+    let [mut x, weight, bias] = inputs.map(in_order);
+    let sizes = group_sizes(&x, groups, eps, silu);
+    if let Some(x_values) = alone(&mut x) {
+        norm::group_over(x_values, values(&weight), values(&bias), sizes);
+        return x;
+    }
+    group_norm([x, weight, bias], groups, eps, silu).0
 }
 
 fn layer_norm(inputs: [FlexTensor; 3], eps: f64) -> (FlexTensor, BackwardFn<3>) {
@@ -308,7 +330,7 @@ impl Kernels for Flex {
         eps: f64,
         silu: bool,
     ) -> FlexTensor {
-        group_norm([x, weight, bias], groups, eps, silu).0
+        group_norm_alone([x, weight, bias], groups, eps, silu)
     }
 
     fn fused_layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, eps: f64) -> FlexTensor {

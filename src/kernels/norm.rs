@@ -244,6 +244,21 @@ pub(super) fn group(x: &[f32], weight: &[f32], bias: &[f32], sizes: Groups) -> (
     (y, seen)
 }
 
+/// Normalises each group of `x` in its place: the same numbers as [`group`] gives.
+pub(super) fn group_over(x: &mut [f32], weight: &[f32], bias: &[f32], sizes: Groups) {
+    let size = sizes.channels * sizes.plane;
+    let tasks = x.par_chunks_mut(size).enumerate().with_min_len(4096 / size + 1);
+    tasks.for_each_init(
+        || memory::zeros(size),
+        |copy, (i, x)| {
+            let first = i % sizes.groups * sizes.channels;
+            let at = first..first + sizes.channels;
+            copy.copy_from_slice(x);
+            group_block(copy, &weight[at.clone()], &bias[at], &sizes, x, &mut Moments::default());
+        },
+    );
+}
+
 /// Turns `gradient` from that of the output into that of the input; gives the gradients of weight and bias.
 pub(super) fn group_backward(
     x: &[f32],

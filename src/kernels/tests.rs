@@ -135,6 +135,18 @@ fn group_norm_matches() {
 }
 
 #[test]
+fn group_norm_over_its_input_gives_the_same_bits() {
+    let device = Device::flex();
+    let x = input::<4>([2, 12, 33, 47], 5, &device);
+    let (weight, bias) = (input([12], 6, &device), input([12], 7, &device));
+    let norm = |x: Tensor<4>| numbers(super::group_norm(x, weight.clone(), bias.clone(), 3, 1e-5, true));
+    let values = numbers(x.clone());
+    let kept = norm(x.clone());
+    assert!(numbers(x.clone()) == values, "somebody else's tensor was changed");
+    assert!(norm(x) == kept);
+}
+
+#[test]
 fn group_norm_holds_a_large_mean() {
     let device = Device::flex();
     let x = input::<4>([1, 4, 16, 16], 5, &device);

@@ -44,16 +44,17 @@ impl Resnet {
     /// `x` `[B, in, H, W]`, `time` `[B, T]` → `[B, out, H, W]`
     #[must_use]
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut h = self.conv1.forward(self.norm1.group(x.clone(), self.groups, true));
+        // First, so that nobody else holds `x` afterwards and its memory can be used again.
+        let around = match &self.shortcut {
+            Some(conv) => conv.forward(x.clone()),
+            None => x.clone(),
+        };
+        let mut h = self.conv1.forward(self.norm1.group(x, self.groups, true));
         if let (Some(layer), Some(time)) = (&self.time, time) {
             let added = layer.forward(kernels::silu(time.clone())); // [B, out]
             h = h + added.unsqueeze_dims::<4>(&[2, 3]);
         }
-        let h = self.conv2.forward(self.norm2.group(h, self.groups, true));
-        match &self.shortcut {
-            Some(conv) => conv.forward(x) + h,
-            None => x + h,
-        }
+        around + self.conv2.forward(self.norm2.group(h, self.groups, true))
     }
 }
 
