@@ -54,13 +54,9 @@ impl Studio {
 
     /// Draws with the least work there is.
     fn generate(&self, more: &[&str]) -> Output {
-        self.generate_wide("96", more)
-    }
-
-    fn generate_wide(&self, width: &str, more: &[&str]) -> Output {
         let base = Path::new(ROOT).join("datasets/base");
         let arguments = ["generate", "--base", base.to_str().unwrap(), "--prompt", "a red boat"];
-        let size = ["--steps", "1", "--width", width, "--height", "64", "--seed", "3"];
+        let size = ["--steps", "1", "--width", "96", "--height", "64", "--seed", "3"];
         self.run(&[&arguments, size.as_slice(), more].concat())
     }
 
@@ -118,6 +114,55 @@ fn what_is_drawn_is_signed_read_back_and_the_same_twice() {
     assert_eq!(images["ai_generated"], true);
     assert_eq!(images["artist"], Value::Null, "nobody is named unless asked for");
     outside(&studio);
+}
+
+#[test]
+fn a_picture_leads_to_the_artist_who_says_no() {
+    let studio = Studio::new();
+    let root = Path::new(ROOT).join("datasets");
+    let from = |part: &str| root.join(part).to_str().unwrap().to_owned();
+    studio.done(&["-q", "ingest", &from("sample/bexley-odum")]);
+    studio.done(&["-q", "snapshot", "create", "set", "--policy", "open-licences"]);
+    let config = format!(
+        "output_name = \"tiny\"\npretrained_model_name_or_path = {:?}\nsnapshot = \"set\"\nresolution = 64\n\
+         network_dim = 2\nnetwork_alpha = 2\nlearning_rate = 1e-3\nmax_train_steps = 1\ntrain_batch_size = 1\nseed = 7\n",
+        from("base")
+    );
+    std::fs::write(studio.path("tiny.toml"), config).unwrap();
+    studio.done(&["-q", "train", "tiny.toml", "--out", "run"]);
+    let adapter = "run/adapter.safetensors:0.8";
+    let out = studio.generate(&["--key", "my.key", "--mark", "--adapter", adapter, "-o", "boat.png"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+
+    let report = studio.audit("boat.png", 0);
+    let label = &report["picture"]["label"]["adapters"][0];
+    assert_eq!(label["receipt"], report["adapter"]["receipt_sha256"]);
+    assert_eq!(label["snapshot"], report["snapshot"]["root"]);
+    assert_eq!(
+        (&report["picture"]["recorded"], &report["picture"]["mark"]),
+        (&true.into(), &true.into())
+    );
+    let images = report["images"].as_array().unwrap();
+    assert!(
+        !images.is_empty() && images.iter().all(|image| image["artist"] == "Bexley Odum"),
+        "{images:?}"
+    );
+    // By the digest of the file too.
+    let digest = report["picture"]["sha256"].as_str().unwrap();
+    assert_eq!(studio.audit(digest, 0)["images"], report["images"]);
+
+    studio.done(&["-q", "opt-out", "--artist", "Bexley Odum"]);
+    let report = studio.audit("boat.png", 1);
+    assert_eq!(report["verdict"], "findings");
+    assert!(codes(&report).iter().all(|code| *code == "consent_withdrawn"));
+    assert_eq!(codes(&report).len(), images.len());
+
+    // What a website leaves of it: pixels. They are known, and what was said of them is missed.
+    let bare = image::open(studio.path("boat.png")).unwrap().to_rgb8();
+    bare.save(studio.path("bare.png")).unwrap();
+    let report = studio.audit("bare.png", 1);
+    assert_eq!(codes(&report)[0], "label_removed");
+    assert_eq!(report["images"].as_array().unwrap().len(), images.len());
 }
 
 /// Readers that are not this program, where they are installed.
@@ -188,7 +233,7 @@ fn without_a_key_the_label_is_there_and_a_sentence_says_how_to_sign() {
     );
     assert_eq!(report["picture"]["label"]["creator"], "Ann");
     let marked = image::open(studio.path("marked.png")).unwrap();
-    assert_eq!((marked.width(), marked.height()), (96, 64 + 82));
+    assert_eq!((marked.width(), marked.height()), (123, 64 + 82));
 
     // The visible part alone can be switched off.
     assert!(
@@ -222,18 +267,13 @@ fn what_cannot_be_labelled_is_not_drawn_and_leaves_no_file() {
     let count = before();
     std::fs::write(studio.path("bad.key"), "no key").unwrap();
     let long = "x".repeat(40_000);
-    for (width, arguments, says) in [
-        ("96", ["-o", "a.gif", "-q"].as_slice(), ".png, .jpg, .jpeg or .webp"),
-        ("96", &["-o", "a.png", "--key", "bad.key"], "holds no key"),
-        ("64", &["-o", "a.png", "--mark"], "the mark needs 82 pixels"),
-        (
-            "96",
-            &["-o", "a.jpg", "--negative-prompt", &long],
-            "give shorter prompts",
-        ),
-        ("96", &["-o", "nowhere/a.png"], "cannot write the picture"),
+    for (arguments, says) in [
+        (["-o", "a.gif", "-q"].as_slice(), ".png, .jpg, .jpeg or .webp"),
+        (&["-o", "a.png", "--key", "bad.key"], "holds no key"),
+        (&["-o", "a.jpg", "--negative-prompt", &long], "give shorter prompts"),
+        (&["-o", "nowhere/a.png"], "cannot write the picture"),
     ] {
-        let out = studio.generate_wide(width, arguments);
+        let out = studio.generate(arguments);
         let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(says), "{arguments:?}: {stderr}");

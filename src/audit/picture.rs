@@ -9,6 +9,7 @@ use super::report::{PictureLine, Report, SignatureLine};
 use super::{AuditError, adapter, trust};
 use crate::digest::Sha256Digest;
 use crate::label::{self, Found, Label, Signed, UsedAdapter, mark};
+use crate::receipt::RunRecord;
 use crate::registry::{PictureRow, Registry};
 
 /// What is known of the picture while it is followed.
@@ -69,9 +70,10 @@ pub fn audit_picture(
         label: label.clone(),
         mark: seen.is_some(),
     });
-    let named: Vec<Named> = match &label {
-        Some(label) => label.adapters.iter().map(Named::from).collect(),
-        None => rows.iter().map(Named::from).collect(),
+    let named: Vec<Named> = match (&label, rows.is_empty(), seen) {
+        (Some(label), ..) => label.adapters.iter().map(Named::from).collect(),
+        (None, true, Some(seen)) => case.of_mark(&seen)?,
+        (None, ..) => rows.iter().map(Named::from).collect(),
     };
     match registry {
         Some(registry) => {
@@ -121,6 +123,8 @@ impl From<&PictureRow> for Named {
 
 impl Case<'_> {
     fn add(&mut self, code: Code, says: String) {
+        // Some of it may be a stranger's words, and go to a terminal.
+        let says = says.replace(char::is_control, " ");
         self.report.findings.push(Finding::new(code, &self.subject, says));
     }
 
@@ -188,7 +192,11 @@ impl Case<'_> {
             holds: signed.holds(),
             keyid: signed.key.map(|key| key.id()),
             trusted: trusted.is_some(),
-            name: trusted.and_then(|trusted| trusted.name.clone()).or(signed.signer),
+            // A certificate may say any name; it counts for kinds of keys that no list here holds.
+            name: match signed.key {
+                Some(_) => trusted.and_then(|trusted| trusted.name.clone()),
+                None => signed.signer,
+            },
         }))
     }
 
@@ -232,6 +240,38 @@ impl Case<'_> {
         self.add(code, says.to_owned());
     }
 
+    /// The adapters that a mark names, where it is all there is: as on a print. Anybody can draw a mark.
+    fn of_mark(&mut self, seen: &[mark::Name]) -> Result<Vec<Named>, AuditError> {
+        let Some(registry) = self.registry else {
+            return Ok(Vec::new());
+        };
+        let mut named = Vec::new();
+        for name in seen {
+            let found = match name {
+                mark::Name::Receipt(digest) => Some((adapter_of_receipt(registry, digest)?, *digest)),
+                mark::Name::Adapter(digest) => Some((Some(*digest), *digest)),
+                mark::Name::Base(_) => None,
+            };
+            match found {
+                Some((Some(sha256), _)) => named.push(Named {
+                    sha256,
+                    receipt: None,
+                    snapshot: None,
+                }),
+                Some((None, digest)) => {
+                    let says = "the registry knows no adapter with the receipt that the visible mark names".to_owned();
+                    let subject = format!("receipt:{digest}");
+                    self.report
+                        .findings
+                        .push(Finding::new(Code::AdapterUnknown, subject, says));
+                }
+                None => {}
+            }
+        }
+        self.unchecked("whether what its visible mark names drew it: the mark is all there is");
+        Ok(named)
+    }
+
     /// Adds what the audit of an adapter finds. The first adapter's chain is the report's own.
     fn follow(&mut self, registry: &Registry, used: &Named, at: Timestamp) -> Result<(), AuditError> {
         let Some(row) = registry.adapter(&used.sha256)? else {
@@ -263,4 +303,16 @@ impl Case<'_> {
         self.report.absorb(audit);
         Ok(())
     }
+}
+
+/// The adapter that a run's record names with this receipt.
+fn adapter_of_receipt(registry: &Registry, receipt: &Sha256Digest) -> Result<Option<Sha256Digest>, AuditError> {
+    let records = registry
+        .runs()?
+        .into_iter()
+        .filter_map(|row| RunRecord::parse(&row.run.record).ok());
+    Ok(records
+        .map(|record| record.adapter)
+        .find(|adapter| adapter.receipt == *receipt)
+        .map(|adapter| adapter.file))
 }

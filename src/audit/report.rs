@@ -83,7 +83,7 @@ pub struct SignatureLine {
     pub keyid: Option<Sha256Digest>,
     /// Whether the key is on the trust list.
     pub trusted: bool,
-    /// Whose key it is: by the trust list, or else as the certificate says.
+    /// Whose key it is, by the trust list; of another kind of key, as its certificate says.
     pub name: Option<String>,
 }
 

@@ -196,10 +196,12 @@ pub(super) fn show(context: &Context, report: &Report, named: &str) -> Result<()
 
 /// What the label says, and on whose word.
 fn drawn(context: &Context, picture: &PictureLine) -> Result<()> {
+    // A label may be a stranger's: nothing in it steers the terminal.
     let row = |name: &str, says: String| {
         context.line(format_args!(
-            "{} {says}",
-            context.paint(Style::Faint, format_args!("{name:<9}"))
+            "{} {}",
+            context.paint(Style::Faint, format_args!("{name:<9}")),
+            says.replace(char::is_control, " ")
         ))
     };
     context.line("")?;
@@ -215,7 +217,7 @@ fn drawn(context: &Context, picture: &PictureLine) -> Result<()> {
         "drawn",
         format!("{} by {}, seed {}", label.created_at, label.program, label.seed),
     )?;
-    row("prompt", label.prompt.replace(char::is_control, " "))?;
+    row("prompt", label.prompt.clone())?;
     row("base", label.base.short())?;
     for used in &label.adapters {
         let receipt = used.receipt.map(|digest| format!(", receipt {}", digest.short()));

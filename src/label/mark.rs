@@ -4,6 +4,8 @@
 //! for each adapter: `RECEIPT:` and the digest of its receipt, or `ADAPTER:` and that of its file where it has none;
 //! without an adapter `BASE:` and the digest of the base. These are the characters that QR codes hold most densely.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use image::{GrayImage, Rgb, RgbImage};
 use qrcode::{Color, EcLevel, QrCode};
 
@@ -18,6 +20,8 @@ const QUIET: u32 = 4;
 const LEAST: u32 = 2;
 /// The strip's part of the picture's shorter side, where that leaves modules large enough.
 const PART: u32 = 8;
+/// Codes of a picture that are looked at.
+const MOST: usize = 64;
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 const INK: Rgb<u8> = Rgb([0; 3]);
 
@@ -64,35 +68,26 @@ pub fn names(label: &Label) -> Vec<Name> {
     label.adapters.iter().map(name).collect()
 }
 
-/// The code of a label, and the pixels of a module of it below a picture of this size.
-fn laid_out(label: &Label, width: u32, height: u32) -> Result<(QrCode, u32), LabelError> {
+/// The code of what a label names.
+pub(super) fn code(label: &Label) -> Result<QrCode, LabelError> {
     let names: Vec<String> = names(label).iter().map(|name| name.text()).collect();
     let text = PREFIX.to_owned() + &names.join("+");
-    let code = QrCode::with_error_correction_level(&text, EcLevel::M).map_err(|e| LabelError::Encode(e.to_string()))?;
-    let modules = code.width() as u32 + 2 * QUIET;
-    let pixels = (width.min(height) / PART / modules).max(LEAST);
-    match modules * pixels {
-        needed if needed > width => Err(LabelError::TooNarrow { needed, found: width }),
-        _ => Ok((code, pixels)),
-    }
+    QrCode::with_error_correction_level(&text, EcLevel::M).map_err(|e| LabelError::Encode(e.to_string()))
 }
 
-/// Whether the mark of a label fits below what is drawn.
-pub(super) fn fits(label: &Label) -> Result<(), LabelError> {
-    let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    laid_out(label, side(label.size[0]), side(label.size[1])).map(drop)
-}
-
-/// The picture with its mark below.
+/// The picture with its mark below; where it is narrower than the mark, with paper beside it.
 pub(super) fn below(image: &RgbImage, label: &Label) -> Result<RgbImage, LabelError> {
     let (width, height) = image.dimensions();
-    let (code, pixels) = laid_out(label, width, height)?;
+    let code = code(label)?;
     let modules = code.width() as u32;
+    let pixels = (width.min(height) / PART / (modules + 2 * QUIET)).max(LEAST);
     let side = (modules + 2 * QUIET) * pixels;
-    let mut marked = RgbImage::from_pixel(width, height + side, PAPER);
+    // Half as much again is room for two letters.
+    let across = width.max(side + side / 2);
+    let mut marked = RgbImage::from_pixel(across, height + side, PAPER);
     image::imageops::replace(&mut marked, image, 0, 0);
     let colours = code.to_colors();
-    let (left, top) = (width - side + QUIET * pixels, height + QUIET * pixels);
+    let (left, top) = (across - side + QUIET * pixels, height + QUIET * pixels);
     for y in 0..modules * pixels {
         for x in 0..modules * pixels {
             if colours[((y / pixels) * modules + x / pixels) as usize] == Color::Dark {
@@ -102,7 +97,7 @@ pub(super) fn below(image: &RgbImage, label: &Label) -> Result<RgbImage, LabelEr
     }
     let (first, second) = (f64::from(side) / 4.0, f64::from(side) / 7.0);
     let gap = QUIET * pixels;
-    let room = (width - side).saturating_sub(gap);
+    let room = (across - side).saturating_sub(gap);
     let line = |text: String, size: f64, middle: u32| Line {
         text,
         size,
@@ -116,27 +111,30 @@ pub(super) fn below(image: &RgbImage, label: &Label) -> Result<RgbImage, LabelEr
         Some(Name::Base(digest)) => format!("base {}", digest.short()),
         None => String::new(),
     };
-    // The words are about six times as wide as they are high; two letters of them fit below any picture.
-    let words = if f64::from(room) < 7.0 * first {
-        "AI"
-    } else {
-        "AI-generated"
-    };
-    let lines = [
-        line(words.to_owned(), first, side / 3),
-        line(format!("{}, {what}", label.program), second, side * 2 / 3),
-    ];
+    // The words are about seven times as wide as they are high; two letters of them fit beside any code.
+    let mut lines = vec![line("AI".to_owned(), first, side / 3)];
+    if f64::from(room) >= 7.0 * first {
+        lines = vec![
+            line("AI-generated".to_owned(), first, side / 3),
+            line(format!("{}, {what}", label.program), second, side * 2 / 3),
+        ];
+    }
     write_lines(&mut marked, &lines)?;
     Ok(marked)
 }
 
-/// What the mark in a picture names; none where no code of this program is found.
+/// What the mark in a picture names; none where no code of this program is found. The picture may be a stranger's: a
+/// panic in the reader of codes is a code that was not found.
 #[must_use]
 pub fn find(image: &RgbImage) -> Option<Vec<Name>> {
+    catch_unwind(AssertUnwindSafe(|| found(image))).ok().flatten()
+}
+
+fn found(image: &RgbImage) -> Option<Vec<Name>> {
     let grey: GrayImage = image::imageops::grayscale(image);
     let (width, height) = (grey.width() as usize, grey.height() as usize);
     let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| grey.as_raw()[y * width + x]);
-    prepared.detect_grids().into_iter().find_map(|grid| {
+    prepared.detect_grids().into_iter().take(MOST).find_map(|grid| {
         let (_, text) = grid.decode().ok()?;
         text.strip_prefix(PREFIX)?.split('+').map(Name::parse).collect()
     })

@@ -50,14 +50,6 @@ pub enum LabelError {
         /// What there is room for.
         most: usize,
     },
-    /// A picture that is too narrow for its mark.
-    #[error("the mark needs {needed} pixels, the picture is {found} wide; hint: draw it wider or without --mark")]
-    TooNarrow {
-        /// Pixels it needs.
-        needed: u32,
-        /// Width of the picture.
-        found: u32,
-    },
     /// An encoder refused.
     #[error("cannot encode the picture: {0}")]
     Encode(String),
@@ -208,10 +200,10 @@ pub fn encode(image: &RgbImage, label: &Label, format: Format, key: Option<&Secr
 /// Whether a label fits its file, as far as that can be said before anything is drawn.
 ///
 /// # Errors
-/// If it is too long for the format, or the picture too narrow for its mark.
+/// If it is too long for the format or for its mark.
 pub fn fits(label: &Label, format: Format) -> Result<(), LabelError> {
     if label.mark {
-        mark::fits(label)?;
+        mark::code(label)?;
     }
     let smallest = RgbImage::new(1, 1);
     encode::encode(&smallest, format, &packet::xmp(label)?, &packet::parameters(label)).map(drop)

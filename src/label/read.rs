@@ -8,6 +8,13 @@ use crate::digest::PixelDigest;
 use crate::pixels::{Limits, decode};
 use crate::signals::{LABEL_NAMESPACE, words};
 
+/// What is drawn fits, with a mark below.
+const LIMITS: Limits = Limits {
+    max_pixels: 80_000_000,
+    max_side: 20_000,
+    max_file_bytes: 512 << 20,
+};
+
 /// What a file says of how it was made. All of it is a claim, unless it is signed by somebody who is believed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Found {
@@ -58,12 +65,11 @@ pub fn read(bytes: &[u8]) -> Found {
     }
 }
 
-/// The pixels of a picture file of any format that is read, upright; none where it does not decode.
+/// The pixels of a picture file of any format that is read, upright; none where it does not decode, or has more pixels
+/// than this program draws.
 #[must_use]
 pub fn decoded(bytes: &[u8]) -> Option<RgbImage> {
-    decode(bytes, &Limits::default())
-        .ok()
-        .map(|decoded| decoded.image().to_rgb8())
+    decode(bytes, &LIMITS).ok().map(|decoded| decoded.image().to_rgb8())
 }
 
 /// The digest by which a picture is found again whatever its metadata say; as of its pixels without transparency.

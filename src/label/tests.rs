@@ -142,12 +142,12 @@ fn what_does_not_fit_is_refused() {
         encode(&image(), &long, Format::Png, None),
         Err(LabelError::TooLong { .. })
     ));
-    let narrow = RgbImage::new(32, 32);
-    let marked = Label { mark: true, ..label() };
-    assert!(matches!(
-        encode(&narrow, &marked, Format::Png, None),
-        Err(LabelError::TooNarrow { needed: 82, found: 32 })
-    ));
+    let many = Label {
+        mark: true,
+        adapters: vec![label().adapters[0].clone(); 60],
+        ..label()
+    };
+    assert!(matches!(fits(&many, Format::Png), Err(LabelError::Encode(_))));
     assert!(Format::of_path(Path::new("a.gif")).is_err() && Format::of_path(Path::new("a")).is_err());
     assert_eq!(Format::of_path(Path::new("A.JPG")).unwrap(), Format::Jpeg);
 }
@@ -191,4 +191,62 @@ fn the_mark_names_what_the_label_names() {
         assert_eq!(image::imageops::crop_imm(&marked, 0, 0, 128, 96).to_image(), image());
     }
     assert_eq!(mark::find(&image()), None);
+    // The smallest and the largest.
+    for (width, height) in [(8, 8), (40, 300), (1024, 1024)] {
+        let picture = RgbImage::from_pixel(width, height, image::Rgb([90, 20, 10]));
+        let marked = mark::below(&picture, &label).unwrap();
+        assert_eq!(mark::find(&marked), Some(mark::names(&label)), "{width}×{height}");
+    }
+}
+
+/// A picture with the beginnings of codes in it, or of noise.
+fn strange(seed: u64) -> RgbImage {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let (width, height) = (1 + (next() % 90) as u32, 1 + (next() % 90) as u32);
+    let marked = mark::below(&image(), &Label { mark: true, ..label() }).unwrap();
+    let (left, top, flips) = ((next() % 120) as u32, (next() % 160) as u32, next() % 400);
+    let mut cut = image::imageops::crop_imm(&marked, left, top, width, height).to_image();
+    for _ in 0..flips {
+        let (x, y) = ((next() % 200) as u32, (next() % 200) as u32);
+        if x < cut.width() && y < cut.height() {
+            let value = (next() % 2 * 255) as u8;
+            cut.put_pixel(x, y, image::Rgb([value; 3]));
+        }
+    }
+    cut
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    #[test]
+    fn no_picture_makes_the_readers_panic(seed: u64, at: usize, byte: u8, cut: usize, format in 0..3_usize) {
+        // Nothing but the whole mark is a mark.
+        let picture = strange(seed);
+        if let Some(names) = mark::find(&picture) {
+            proptest::prop_assert_eq!(names, mark::names(&label()));
+        }
+        let mut bytes = signed_once()[format].clone();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        bytes.truncate(length - cut % 200);
+        let found = read(&bytes);
+        let _ = contradictions(&found);
+        // Cut or changed, it does not hold; one byte of padding aside.
+        if cut % 200 > 0 {
+            proptest::prop_assert!(!found.signed.is_some_and(|signed| signed.holds()));
+        }
+        let _ = decoded(&bytes);
+    }
+}
+
+fn signed_once() -> &'static [Vec<u8>; 3] {
+    static FILES: std::sync::OnceLock<[Vec<u8>; 3]> = std::sync::OnceLock::new();
+    FILES.get_or_init(|| FORMATS.map(|format| encode(&image(), &label(), format, Some(&key())).unwrap()))
 }

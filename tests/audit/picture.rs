@@ -281,6 +281,17 @@ fn a_mark_must_say_what_the_label_says() {
     let report = drawn.audit();
     assert_eq!(codes(&report), []);
     assert!(report.picture.unwrap().mark);
+    // All that is left is the mark, as on a print.
+    let printed = stripped(&Drawn::new(None, marked, false).bytes());
+    let report = drawn.audit_of(Path::new("/print.png"), &printed);
+    assert_eq!(
+        (codes(&report), report.images.len()),
+        (vec![Code::LabelRemoved, Code::LabelMissing], 3)
+    );
+    let elsewhere = Drawn::new(None, marked, false);
+    let report = elsewhere.audit_of(Path::new("/print.png"), &printed);
+    assert_eq!((codes(&report), report.images.len()), (vec![Code::LabelMissing], 3));
+    assert!(report.unchecked[0].contains("the mark is all there is"));
     // The mark cut off, the label left as it was.
     let whole = Drawn::new(None, marked, false);
     let bytes = whole.bytes();
