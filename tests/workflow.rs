@@ -115,6 +115,34 @@ fn a_workflow_draws_what_its_values_draw() {
     assert!(other != picture && other == drawn(at, &same).0);
 }
 
+/// The base that the program carries, as files, and a workflow out of a picture.
+#[test]
+fn a_workflow_in_a_picture_draws_with_the_base_of_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let mut workflow = studio(at);
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/base");
+    symlink(base, at.join("models/checkpoints/demo")).unwrap();
+    workflow["1"]["inputs"]["ckpt_name"] = json!("demo");
+    for (node, input, slot) in [("3", "clip", 1), ("4", "clip", 1), ("6", "model", 0)] {
+        workflow[node]["inputs"][input] = json!(["1", slot]);
+    }
+    workflow["6"]["inputs"]["steps"] = json!(1);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
+    encoder
+        .add_text_chunk("prompt".to_owned(), workflow.to_string())
+        .unwrap();
+    encoder.write_header().unwrap().write_image_data(&[0]).unwrap();
+    fs::write(at.join("flow.png"), bytes).unwrap();
+    let (picture, said) = drawn(at, &["--workflow", "flow.png"]);
+    assert!(
+        said.contains("left out, as the picture does not need them: LoraLoader 2"),
+        "{said}"
+    );
+    assert!(picture.len() == 3 * 64 * 48 && picture.iter().any(|v| *v != picture[0]));
+}
+
 #[test]
 fn a_workflow_draws_over_a_picture() {
     let folder = tempfile::tempdir().unwrap();

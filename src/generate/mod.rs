@@ -200,10 +200,11 @@ impl<'a> Drawing<'a> {
             Tensor::<4>::from_data(TensorData::new(values, shape), self.device)
         };
         let mut guide = self.guide(jobs)?;
-        let (steps, skipped) = self
-            .start
-            .map_or(Ok((settings.steps, 0)), |start| start.span(settings.steps))?;
-        let mut sampler = Sampler::new(settings.sampler, &pipeline.schedule_config, steps, skipped)?;
+        let (choice, config) = (settings.sampler, &pipeline.schedule_config);
+        let (mut sampler, whole) = match self.start {
+            Some(start) => start.sampler(choice, config, settings.steps)?,
+            None => (Sampler::new(choice, config, settings.steps, 0)?, true),
+        };
         let noise = unit("picture/0");
         let mut latents = noise.clone().mul_scalar(sampler.init_noise_sigma());
         if let Some(start) = self.start {
@@ -217,7 +218,7 @@ impl<'a> Drawing<'a> {
             };
             let clean = picture(false, "start");
             let mask = start.latent_mask(factor, self.device);
-            if start.all_steps && skipped == 0 {
+            if start.all_steps && whole {
                 // As ComfyUI begins: noise of full strength over the picture.
                 latents = latents + sampler.noised(0, clean.clone(), noise.zeros_like())?;
             } else if !(mask.is_some() && start.strength == 1.0) {

@@ -3,6 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{GenerateError, tiles};
+use crate::model::samplers::{Sampler, SamplerChoice};
+use crate::model::scheduler::ScheduleConfig;
 use crate::model::vae::Vae;
 
 /// A picture to start from.
@@ -61,22 +63,30 @@ impl Start {
         rows.flat_map(move |row| (0..width / factor).map(move |x| mask[row + x * factor]))
     }
 
-    /// The steps of the whole run, and how many of them are left out.
+    /// The sampler of the steps that are taken, and whether they begin at the top.
     ///
     /// # Errors
-    /// If none would be left.
-    pub fn span(&self, steps: usize) -> Result<(usize, usize), GenerateError> {
+    /// If none would be left, or there are not so many.
+    pub fn sampler(
+        &self,
+        choice: SamplerChoice,
+        config: &ScheduleConfig,
+        steps: usize,
+    ) -> Result<(Sampler, bool), GenerateError> {
         if self.all_steps {
             // At least as many, also where the division rounds down.
             let whole = ((steps as f64 / self.strength) as usize).max(steps);
-            return Ok((whole, whole - steps));
+            return Ok((Sampler::last(choice, config, whole, steps)?, whole == steps));
         }
         match (steps as f64 * self.strength) as usize {
             0 => Err(GenerateError::NoStep {
                 strength: self.strength,
                 steps,
             }),
-            taken => Ok((steps, steps.saturating_sub(taken))),
+            taken => {
+                let skipped = steps.saturating_sub(taken);
+                Ok((Sampler::new(choice, config, steps, skipped)?, skipped == 0))
+            }
         }
     }
 

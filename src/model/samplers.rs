@@ -93,7 +93,32 @@ impl Sampler {
         skipped: usize,
     ) -> Result<Self, ScheduleError> {
         config.check_sampling()?;
-        let grid = tables::grid(choice, config, steps)?;
+        Self::behind(choice, config, &tables::grid(choice, config, steps)?, skipped)
+    }
+
+    /// The last steps of a run of `whole` steps, or of as many as there are, as ComfyUI takes them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn last(
+        choice: SamplerChoice,
+        config: &ScheduleConfig,
+        whole: usize,
+        steps: usize,
+    ) -> Result<Self, ScheduleError> {
+        config.check_sampling()?;
+        let grid = tables::grid(choice, config, whole)?;
+        let skipped = grid.timesteps.len().saturating_sub(steps);
+        Self::behind(choice, config, &grid, skipped)
+    }
+
+    /// The steps of a table behind the first ones.
+    fn behind(
+        choice: SamplerChoice,
+        config: &ScheduleConfig,
+        grid: &tables::Grid,
+        skipped: usize,
+    ) -> Result<Self, ScheduleError> {
         let count = grid.timesteps.len();
         if skipped >= count {
             return Err(ScheduleError::Order {
@@ -102,7 +127,7 @@ impl Sampler {
                 steps: count,
             });
         }
-        let steps = solvers::steps(choice.kind, config, &grid, skipped);
+        let steps = solvers::steps(choice.kind, config, grid, skipped);
         Ok(Self {
             timesteps: steps.iter().map(|s| s.timestep).collect(),
             sigmas: grid.sigmas[skipped..].to_vec(),

@@ -126,7 +126,13 @@ pub fn read(bytes: &[u8]) -> Result<Plan, WorkflowError> {
 
 /// A stranger's word in a message: without control characters, and not too long.
 fn shown(text: &str) -> String {
-    let mut cut: String = text.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect();
+    let mut cut = String::new();
+    for c in text.chars().take(MOST_SHOWN) {
+        match c {
+            '"' | '\'' | '\\' => cut.push(c),
+            _ => cut.extend(c.escape_debug()),
+        }
+    }
     if text.chars().nth(MOST_SHOWN).is_some() {
         cut.push('…');
     }

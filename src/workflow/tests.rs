@@ -245,7 +245,7 @@ fn what_does_not_fit_is_refused_with_a_sentence() {
         ),
         (
             with("8", "cfg", json!("much")),
-            "KSampler 8: cfg: expected a number, found \\\"much\\\"",
+            "KSampler 8: cfg: expected a number, found \"much\"",
         ),
         (
             with("8", "denoise", json!(0)),

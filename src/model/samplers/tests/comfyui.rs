@@ -89,6 +89,22 @@ fn spreads_are_those_of_comfyui() {
     assert!(golden.own_differ_by < 1.5e-5);
 }
 
+/// Also where a spread has another number of steps than it was asked for.
+#[test]
+fn the_last_steps_are_the_end_of_the_table() {
+    let golden = golden();
+    for table in golden.spreads.iter().filter(|table| table.steps > 2) {
+        let choice = SamplerChoice {
+            kind: SamplerKind::Euler,
+            spread: Some(table.spread.parse().unwrap()),
+        };
+        let last = Sampler::last(choice, &parse(&golden.base), table.steps, 4).unwrap();
+        let end = &table.sigmas[table.sigmas.len() - 5..];
+        assert_near(last.sigmas(), end, 2e-6, &table.spread);
+        assert_eq!(last.timesteps().len(), 4);
+    }
+}
+
 #[test]
 fn samplers_on_spreads_give_the_numbers_of_comfyui() {
     let golden = golden();
