@@ -3,7 +3,7 @@
 Usage: python make_optimizers.py tests/fixtures/optimizers
 
 Needs torch, transformers, diffusers, lion-pytorch, prodigyopt, schedulefree and bitsandbytes (made with 2.15.0, 5.23.0,
-0.42.1, 0.2.5, 1.1.2, 1.4.1 and 0.50.2; bitsandbytes computes on the CPU). Weights and gradients are formulas (`unit`),
+0.42.1, 0.2.5, 1.1.2, 1.4.1 and 0.50.2; bitsandbytes computes on the CPU). Weights and gradients are formulas (`draws.unit`),
 the same in the test. REX is not in diffusers: its formula is that of Chen, Wolfe and Kyrillidis 2021, arXiv:2107.04197.
 
 bitsandbytes rounds to 8 bits on the CPU by a table that misses the nearest code of small values; here its rounding is
@@ -27,6 +27,7 @@ import schedulefree
 import torch
 from bitsandbytes.functional import create_dynamic_map
 from diffusers.optimization import get_scheduler
+from draws import numbers, unit
 from transformers.optimization import Adafactor
 
 CLASSES = {
@@ -40,16 +41,6 @@ CLASSES = {
 SMALL = [[4, 3], [5], [3, 2, 2, 2]]
 LARGE = [[64, 80], [70, 61], [100]]
 WATCHED = [0, 4, 19]
-MASK = (1 << 64) - 1
-
-
-def unit(key: int, count: int) -> torch.Tensor:
-    """Stream `key` of values in [-1, 1)."""
-    values = []
-    for i in range(count):
-        mixed = ((key * 1_000_003 + i) * 0x9E3779B97F4A7C15) & MASK
-        values.append(((mixed ^ (mixed >> 29)) >> 11) / (1 << 52) - 1.0)
-    return torch.tensor(values, dtype=torch.float64).float()
 
 
 def round_to_nearest(values, code, absmax_out, out, blocksize) -> None:
@@ -63,11 +54,6 @@ def round_to_nearest(values, code, absmax_out, out, blocksize) -> None:
 
 
 cpu_ops._quant_blockwise_fp32_direct = round_to_nearest
-
-
-def numbers(values: torch.Tensor, every: int) -> list[float]:
-    """As many digits as an f32 has."""
-    return [float(f"{v:.9g}") for v in values.detach().flatten()[::every].tolist()]
 
 
 def optimizer_case(name: str, optimizer: str, lr: float | None, large: bool = False, **arguments) -> dict:
@@ -166,7 +152,7 @@ def schedules() -> list[dict]:
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    codes = {"signed": numbers(create_dynamic_map(True), 1), "unsigned": numbers(create_dynamic_map(False), 1)}
+    codes = {"signed": numbers(create_dynamic_map(True)), "unsigned": numbers(create_dynamic_map(False))}
     for name, content in [
         ("optimizers", {"codes": codes, "cases": optimizers()}),
         ("schedules", {"cases": schedules()}),

@@ -134,6 +134,28 @@ impl NoiseSchedule {
         self.prediction
     }
 
+    /// The same noise for a network that predicts something else.
+    #[must_use]
+    pub fn predicting(self, prediction: PredictionType) -> Self {
+        Self { prediction, ..self }
+    }
+
+    /// The same course, stretched so that nothing of the signal is left at the last timestep (Lin et al. 2023,
+    /// arXiv:2305.08891).
+    #[must_use]
+    pub fn zero_terminal_snr(mut self) -> Self {
+        let root = |alpha: &f32| f64::from(*alpha).sqrt();
+        let (first, last) = (
+            self.alphas_cumprod.first().map_or(1.0, root),
+            self.alphas_cumprod.last().map_or(0.0, root),
+        );
+        for alpha in &mut self.alphas_cumprod {
+            let shifted = (root(alpha) - last) * first / (first - last);
+            *alpha = (shifted * shifted) as f32;
+        }
+        self
+    }
+
     /// `√ᾱ` and `√(1 − ᾱ)` of a timestep: the weights of the signal and of the noise.
     pub fn weights(&self, timestep: usize) -> Result<(f32, f32), ScheduleError> {
         let alpha = f64::from(self.alpha(timestep)?);

@@ -4,7 +4,9 @@
 //! be anything: an absurd one is an error that says what was found and what is allowed, and costs no memory.
 
 mod decode;
+mod mask;
 mod square;
 
 pub use decode::{Decoded, Format, Limits, PixelsError, Probed, decode, decode_file, probe, read_file};
+pub use mask::{Channel, load_mask, mask};
 pub use square::{Fit, load_square, square};

@@ -1,29 +1,28 @@
 //! Training an adapter on a verified snapshot: caches, the loop, and the sealed file with its run record.
 
+mod objective;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use jiff::Timestamp;
 
+use self::objective::{Adapter, cache};
 use super::config::AdapterConfig;
-use super::data::{Pictures, batch_at, split, stack};
-use super::engine::{self, Finish, Objective, Plan};
+use super::data::{Pictures, split};
+use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
-use super::facts;
-use super::loss::{Batch, Caption, HeldOut, conditions, diffusion_loss, validate};
 use super::networks::Networks;
 use super::watch::{Curves, Event, Metrics, Stage};
+use super::{facts, masks};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
-use crate::generate::{Drawing, Job, Settings};
+use crate::generate::Settings;
 use crate::model::base::Base;
-use crate::model::layers::ParamMut;
-use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
-use crate::model::weights::Draws;
 use crate::receipt::{AdapterFacts, RunRecord, seal};
-use crate::sheet::{Chart, Row, Series, Sheet, Stroke, Tile};
+use crate::sheet::{Chart, Series, Stroke};
 use crate::snapshot::VerifiedSnapshot;
 
 /// The file of the losses.
@@ -69,171 +68,6 @@ pub struct Product {
     pub record_text: String,
 }
 
-/// A set of pictures as the U-Net sees them.
-#[derive(Debug, Clone)]
-struct Cached {
-    ids: Vec<String>,
-    latents: Vec<Vec<f32>>,
-    shape: [usize; 3],
-    size: [usize; 2],
-    captions: Vec<Caption>,
-    texts: Vec<String>,
-}
-
-impl Cached {
-    fn held_out(&self, name: &str, places: &[usize]) -> (HeldOut, Vec<String>) {
-        let set = HeldOut {
-            name: name.to_owned(),
-            ids: places.iter().map(|&i| self.ids[i].clone()).collect(),
-            latents: places.iter().map(|&i| self.latents[i].clone()).collect(),
-            shape: self.shape,
-            size: self.size,
-            captions: places.iter().map(|&i| self.captions[i].clone()).collect(),
-        };
-        (set, places.iter().map(|&i| self.texts[i].clone()).collect())
-    }
-}
-
-/// Latents (a draw from each picture's distribution, decided by its digest and the seed) and embeddings, once.
-fn cache(
-    pipeline: &Pipeline,
-    pictures: &Pictures,
-    seed: u64,
-    device: &Device,
-    stage: &mut Stage<'_>,
-) -> Result<Cached, TrainError> {
-    stage.tell(&Event::Phase {
-        name: "caching".to_owned(),
-        total: pictures.len() as u64,
-        done: 0,
-    });
-    let mut cached = Cached {
-        ids: pictures.ids.clone(),
-        latents: Vec::new(),
-        shape: [0; 3],
-        size: [pictures.size; 2],
-        captions: Vec::new(),
-        texts: pictures.captions.clone(),
-    };
-    for i in 0..pictures.len() {
-        let (mean, logvar) = pipeline.vae.encode(pictures.batch(&[i], device));
-        let [_, c, h, w] = mean.dims();
-        cached.shape = [c, h, w];
-        let noise = Draws::new(seed, &format!("latent/{}", pictures.ids[i])).normals(c * h * w);
-        let noise = Tensor::from_data(TensorData::new(noise, [1, c, h, w]), device);
-        let latent = (mean + logvar.mul_scalar(0.5).exp() * noise).mul_scalar(pipeline.vae.scaling_factor());
-        cached.latents.push(to_vec(latent));
-        cached
-            .captions
-            .push(pipeline.embed(&[&pictures.captions[i]], device).into());
-        stage.tell(&Event::Tick);
-    }
-    Ok(cached)
-}
-
-#[derive(Clone)]
-struct Adapter<'a> {
-    run: &'a AdapterRun<'a>,
-    pipeline: Pipeline,
-    networks: Networks,
-    cached: Arc<Cached>,
-    empty: Arc<Caption>,
-    training: Arc<Vec<usize>>,
-    /// The held-out sets, each with its captions' texts.
-    sets: Arc<Vec<(HeldOut, Vec<String>)>>,
-}
-
-impl Objective for Adapter<'_> {
-    fn params(&mut self, f: &mut dyn FnMut(&str, ParamMut<'_>)) {
-        self.networks.for_each(f);
-    }
-
-    fn rate(&self, name: &str) -> f64 {
-        self.networks.rate(self.run.config, name)
-    }
-
-    fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
-        let (c, device) = (self.run.config, self.run.device.clone().autodiff());
-        self.networks.roll(micro_batch);
-        let places = batch_at(self.training.len(), c.data.train_batch_size, micro_batch, c.run.seed);
-        let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
-        let mut draws = Draws::new(c.run.seed, &format!("adapter/{micro_batch}"));
-        let steps = self.pipeline.schedule.len();
-        let timesteps: Vec<usize> = indices.iter().map(|_| draws.below(steps)).collect();
-        let captions: Vec<(&str, &Caption)> = indices
-            .iter()
-            .map(|&i| {
-                let dropped = draws.uniform() < c.data.caption_dropout_rate;
-                if dropped {
-                    ("", &*self.empty)
-                } else {
-                    (self.cached.texts[i].as_str(), &self.cached.captions[i])
-                }
-            })
-            .collect();
-        let [a, b, d] = self.cached.shape;
-        let noise = draws.normals(indices.len() * a * b * d);
-        let (texts, embedded): (Vec<&str>, Vec<&Caption>) = captions.into_iter().unzip();
-        let fresh = self.networks.conditions(&texts, self.cached.size);
-        let unet = &self.networks.unet;
-        let (context, added) =
-            fresh.unwrap_or_else(|| conditions(embedded.into_iter(), unet, self.cached.size, &device));
-        let batch = Batch {
-            latents: stack(
-                indices.iter().map(|&i| self.cached.latents[i].as_slice()),
-                self.cached.shape,
-                &device,
-            ),
-            noise: Tensor::from_data(TensorData::new(noise, [indices.len(), a, b, d]), &device),
-            timesteps,
-            context,
-            added,
-        };
-        Ok(diffusion_loss(unet, &self.pipeline.schedule, &batch, c.target.min_snr_gamma)?.0)
-    }
-
-    fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
-        let (now, device) = (self.networks.at_rest(&self.pipeline), self.run.device);
-        let measure = |(set, texts): &(HeldOut, Vec<String>)| {
-            let mut set = set.clone();
-            if self.networks.trains_text() {
-                let embed = |text: &String| now.embed(&[text.as_str()], device).into();
-                set.captions = texts.iter().map(embed).collect();
-            }
-            let loss = validate(&now.unet, &now.schedule, &set, 32, device)?;
-            Ok((set.name, loss))
-        };
-        self.sets.iter().map(measure).collect()
-    }
-
-    fn sample(&mut self, step: u64) -> Result<Option<Vec<u8>>, TrainError> {
-        let c = self.run.config;
-        if c.run.sample_prompts.is_empty() {
-            return Ok(None);
-        }
-        let prompts: Vec<&str> = c.run.sample_prompts.iter().map(String::as_str).collect();
-        let settings = sample_settings(c);
-        let now = self.networks.at_rest(&self.pipeline);
-        let drawn = Drawing::new(&now, &now.unet, &settings, self.run.device)
-            .draw(&Job::each(&prompts, c.run.seed), &mut |_| Ok(()))?;
-        let side = c.data.resolution as u32;
-        let tiles = drawn
-            .iter()
-            .map(|p| Tile::from_planes(side, side, &p.planes).map(Some))
-            .collect::<Result<_, _>>()?;
-        let sheet = Sheet {
-            title: format!("{} · step {step}", c.run.output_name),
-            columns: c.run.sample_prompts.clone(),
-            rows: vec![Row {
-                label: String::new(),
-                tiles,
-            }],
-            side,
-        };
-        Ok(Some(sheet.png()?))
-    }
-}
-
 /// How sample pictures of a run are drawn: the same noise each time.
 #[must_use]
 pub fn sample_settings(config: &AdapterConfig) -> Settings {
@@ -254,7 +88,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     facts::check_use(c, run.snapshot)?;
     let started = (run.clock)();
     let base = Base::open(&c.run.pretrained_model_name_or_path, None)?;
-    let pipeline = Pipeline::load(&base, device)?;
+    let mut pipeline = Pipeline::load(&base, device)?;
     if pipeline.inpaints() {
         return Err(TrainError::Setting(format!(
             "pretrained_model_name_or_path: expected a base that draws from text, got one for inpainting (its U-Net takes \
@@ -272,7 +106,27 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let load =
         |set: &VerifiedSnapshot| Pictures::load(set, c.data.resolution, c.data.fit.into(), c.data.allow_empty_captions);
     let pictures = load(run.snapshot)?;
-    let cached = cache(&pipeline, &pictures, c.run.seed, device, stage)?;
+    pipeline.schedule = c
+        .target
+        .schedule(&pipeline.schedule_config)
+        .map_err(TrainError::Setting)?;
+    // Samples are drawn as the adapter is to be used.
+    pipeline.schedule_config.prediction_type = pipeline.schedule.prediction_type();
+    let timesteps = c
+        .target
+        .timesteps(pipeline.schedule.len())
+        .map_err(TrainError::Setting)?;
+    let mut cached = cache(&pipeline, &pictures, c.run.seed, device, stage)?;
+    if let Some(source) = c.data.masks() {
+        let side = cached.shape[1];
+        cached.masks = Some(masks::load(
+            run.snapshot,
+            source,
+            c.data.resolution,
+            side,
+            c.data.fit.into(),
+        )?);
+    }
     let (training, held) = split(pictures.len(), c.data.validation_split, c.run.seed);
     let mut sets = Vec::new();
     if !held.is_empty() {
@@ -289,13 +143,18 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         modules: modules as u64,
         parameters: networks.parameters(),
     });
-    let inputs = facts::inputs(
+    let mut inputs = facts::inputs(
         c,
         run.config_digest,
         run.snapshot,
         (training.len(), held.len()),
         run.device_name,
     )?;
+    if let Some(masks) = &cached.masks {
+        inputs
+            .settings
+            .insert("masks".to_owned(), masks::digest(masks).to_string());
+    }
     let plan = plan(c, inputs.identity()?)?;
     let images = training.len();
     let mut objective = Adapter {
@@ -306,6 +165,9 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         cached: Arc::new(cached),
         training: Arc::new(training),
         sets: Arc::new(sets),
+        aim: c.target.aim(),
+        timesteps,
+        seen: Vec::new(),
     };
     let (finish, _) = engine::run(&mut objective, &plan, run.resume, stage)?;
     curve(c, stage)?;

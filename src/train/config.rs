@@ -53,16 +53,25 @@ impl AdapterConfig {
         let beside = path.parent().unwrap_or(Path::new("."));
         let base = &mut parsed.run.pretrained_model_name_or_path;
         *base = beside.join(&*base);
+        if let Some(masks) = &mut parsed.data.conditioning_data_dir {
+            *masks = beside.join(&*masks);
+        }
         Ok((parsed, Sha256Digest::of_bytes(text.as_bytes())))
     }
 
     /// The options of adapter, objective and optimisation that are not as they are without the user's word, as text.
     #[must_use]
     pub fn beyond_defaults(&self) -> BTreeMap<String, String> {
-        let mut all = keys::differing(&self.target, "");
+        let mut all = self.objective_options();
         all.extend(keys::differing(&self.network, "network_dim = 1\nnetwork_alpha = 1.0"));
         all.extend(keys::differing(&self.optimisation, "max_train_steps = 1"));
         all
+    }
+
+    /// Those of the objective.
+    #[must_use]
+    pub fn objective_options(&self) -> BTreeMap<String, String> {
+        keys::differing(&self.target, "")
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -174,6 +183,35 @@ mod tests {
             ("lr_scheduler_power = 2.0\n", Some("polynomial")),
             ("lr_scheduler_num_cycles = 3\n", Some("cosine_with_restarts")),
             ("max_grad_norm = -1\n", Some("max_grad_norm")),
+            (
+                "min_snr_gamma = 5\ndebiased_estimation_loss = true\n",
+                Some("leave one of them out"),
+            ),
+            ("p2_gamma = 1\nmin_snr_gamma = 5\n", Some("min_snr_gamma and p2_gamma")),
+            ("p2_k = 1.0\n", Some("set p2_gamma")),
+            ("huber_c = 0.2\n", Some("loss_type")),
+            (
+                "loss_type = \"huber\"\nhuber_c = 0.2\nhuber_schedule = \"exponential\"\n",
+                None,
+            ),
+            ("loss_type = \"huber\"\nhuber_scale = 2.0\n", Some("huber_schedule")),
+            ("loss_type = \"l3\"\n", Some("line 8")),
+            ("adaptive_noise_scale = 0.1\n", Some("set noise_offset")),
+            (
+                "noise_offset = 0.05\nadaptive_noise_scale = -0.1\nnoise_offset_random_strength = true\n",
+                None,
+            ),
+            ("noise_offset = -1.0\n", Some("noise_offset")),
+            ("multires_noise_discount = 0.4\n", Some("multires_noise_iterations")),
+            ("multires_noise_iterations = 64\n", Some("0 to 32")),
+            ("sigmoid_scale = 2\n", Some("timestep_sampling")),
+            (
+                "v_parameterization = true\nprediction_type = \"epsilon\"\n",
+                Some("something else"),
+            ),
+            ("masked_loss = true\n", Some("conditioning_data_dir")),
+            ("conditioning_data_dir = \"m\"\n", Some("masked_loss = true")),
+            ("masked_loss = true\nconditioning_data_dir = \"m\"\n", None),
             ("ema_decay = 1.0\n", Some("ema_decay")),
             ("early_stopping_patience = 2\n", Some("set validation_split")),
             ("use = \"commercial\"\n", None),
@@ -202,5 +240,54 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_base_says_what_would() {
+        let base = crate::model::scheduler::ScheduleConfig::default();
+        for (more, wrong) in [
+            ("", None),
+            ("v_parameterization = true\nzero_terminal_snr = true\n", None),
+            ("prediction_type = \"sample\"\nzero_terminal_snr = true\n", None),
+            ("zero_terminal_snr = true\n", Some("v_parameterization = true")),
+            (
+                "scale_v_pred_loss_like_noise_pred = true\n",
+                Some("v_parameterization = true"),
+            ),
+            (
+                "v_parameterization = true\nv_pred_like_loss = 0.2\n",
+                Some("leave it out"),
+            ),
+            (
+                "min_timestep = 500\nmax_timestep = 500\n",
+                Some("the first below the second"),
+            ),
+            ("max_timestep = 1001\n", Some("0 to 1000")),
+            ("min_timestep = 200\nmax_timestep = 1000\n", None),
+        ] {
+            let config = AdapterConfig::parse(&format!("{LEAST}{more}")).unwrap();
+            match (config.target.schedule(&base), wrong) {
+                (Ok(schedule), None) => assert_eq!(schedule.len(), 1000),
+                (Err(e), Some(word)) => assert!(e.contains(word), "{e}"),
+                (other, _) => panic!("{more}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn options_beyond_the_defaults_are_told() {
+        let told = |more: &str| {
+            AdapterConfig::parse(&format!("{LEAST}{more}"))
+                .unwrap()
+                .beyond_defaults()
+        };
+        assert_eq!(
+            told("").into_keys().collect::<Vec<_>>(),
+            ["learning_rate", "max_train_steps", "network_alpha", "network_dim"]
+        );
+        let more = told("loss_type = \"huber\"\nema_decay = 0.99\noptimizer_args = [\"eps=1e-6\"]\n");
+        assert_eq!(more["loss_type"], "huber");
+        assert_eq!(more["ema_decay"], "0.99");
+        assert!(more["optimizer_args"].contains("eps=1e-6"));
     }
 }

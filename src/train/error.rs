@@ -42,6 +42,19 @@ pub enum TrainError {
         /// Why.
         source: PixelsError,
     },
+    /// A mask that cannot be read.
+    #[error(
+        "the mask of picture `{id}` cannot be read from `{path}`: {source}; hint: masks are PNG files named as the pictures, \
+         in the folder `conditioning_data_dir`"
+    )]
+    Mask {
+        /// The picture's digest.
+        id: String,
+        /// The mask's file.
+        path: PathBuf,
+        /// Why.
+        source: PixelsError,
+    },
     /// A picture without a caption.
     #[error("picture `{id}` has no caption; hint: write one beside it (`NAME.txt`) or set `allow_empty_captions`")]
     NoCaption {

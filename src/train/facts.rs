@@ -209,7 +209,12 @@ pub fn header(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         base_version: base_version.to_owned(),
         architecture: architecture.to_owned(),
-        prediction: if velocity { "v" } else { "epsilon" }.to_owned(),
+        prediction: match pipeline.schedule.prediction_type() {
+            PredictionType::Epsilon => "epsilon",
+            PredictionType::Velocity => "v",
+            PredictionType::Sample => "sample",
+        }
+        .to_owned(),
         base: inputs.base.digest,
         run: inputs.identity()?,
         rank: c.network.network_dim,
@@ -232,7 +237,7 @@ pub fn header(
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
             caption_dropout: c.data.caption_dropout_rate,
             min_snr_gamma: c.target.min_snr_gamma.map(f64::from),
-            noise_offset: None,
+            noise_offset: c.target.noise_offset,
         },
         trigger: c.run.trigger_phrase.clone(),
         license: None,
@@ -242,6 +247,19 @@ pub fn header(
     if c.network.train_text_encoder {
         let rate = c.network.text_encoder_lr.unwrap_or(c.optimisation.peak());
         header.insert("ss_text_encoder_lr".to_owned(), rate.to_string());
+    }
+    // sd-scripts writes every option of its objective under this prefix; here those that were set.
+    for (option, value) in c.objective_options() {
+        let value = match value.as_str() {
+            "true" => "True",
+            other => other,
+        };
+        match option.as_str() {
+            // These stand there already.
+            "min_snr_gamma" | "noise_offset" => {}
+            "debiased_estimation_loss" => drop(header.insert("ss_debiased_estimation".to_owned(), value.to_owned())),
+            _ => drop(header.insert(format!("ss_{option}"), value.to_owned())),
+        }
     }
     Ok(header)
 }

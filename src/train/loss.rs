@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::aim::{Aim, LossType};
 use super::data::stack;
 use crate::model::params::to_vec;
 use crate::model::pipeline::{Conditions, Pipeline};
@@ -22,13 +23,26 @@ pub struct Batch {
     pub context: Tensor<3>,
     /// What SDXL takes besides.
     pub added: Option<Added>,
+    /// What differs from the plain case.
+    pub special: Special,
 }
 
-/// The loss of diffusers' `train_text_to_image_lora.py`: the mean squared error of the predicted noise (or velocity), each
-/// sample weighted by min-SNR-γ (Hang et al. 2023, arXiv:2303.09556) where γ is given.
+/// What a micro-batch may have besides.
+#[derive(Debug, Clone, Default)]
+pub struct Special {
+    /// The noise of the input, where it is not that of the target: as the latents.
+    pub input_noise: Option<Tensor<4>>,
+    /// How much each place counts, 0 to 1: `[B, 1, H, W]`.
+    pub mask: Option<Tensor<4>>,
+    /// How much each sample counts.
+    pub weights: Option<Vec<f32>>,
+}
+
+/// The loss of diffusers' `train_text_to_image_lora.py` and of sd-scripts: the error of the predicted noise (or velocity,
+/// or clean sample) as `aim` measures it, its mean over each sample, times the sample's weights.
 ///
 /// # Shapes
-/// The weighted mean `[1]`, and the unweighted loss of each sample `[B]`.
+/// The weighted mean `[1]`, and the loss of each sample before the weights `[B]`.
 ///
 /// # Errors
 /// If a timestep is outside the schedule.
@@ -36,7 +50,7 @@ pub fn diffusion_loss(
     unet: &UNet,
     schedule: &NoiseSchedule,
     batch: &Batch,
-    min_snr_gamma: Option<f32>,
+    aim: &Aim,
 ) -> Result<(Tensor<1>, Tensor<1>), ScheduleError> {
     let Batch {
         latents,
@@ -44,28 +58,54 @@ pub fn diffusion_loss(
         timesteps,
         context,
         added,
+        special,
     } = batch;
-    let noisy = schedule.add_noise(latents.clone(), noise.clone(), timesteps)?;
+    let input_noise = special.input_noise.as_ref().unwrap_or(noise).clone();
+    let noisy = schedule.add_noise(latents.clone(), input_noise, timesteps)?;
     let target = schedule.target(latents.clone(), noise.clone(), timesteps)?;
     let steps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
     let prediction = unet.forward(noisy, &steps, context, added.as_ref());
     let n = timesteps.len();
-    let per_sample = (prediction - target)
-        .square()
-        .reshape([n as i32, -1])
-        .mean_dim(1)
-        .reshape([n]); // [B]
-    let loss = match min_snr_gamma {
-        None => per_sample.clone().mean(),
-        Some(gamma) => {
-            let weights = timesteps
-                .iter()
-                .map(|&t| schedule.min_snr_weight(t, gamma))
-                .collect::<Result<Vec<f32>, _>>()?;
-            (per_sample.clone() * Tensor::from_data(TensorData::new(weights, [n]), &per_sample.device())).mean()
-        }
+    let column = |of: &dyn Fn(usize) -> Result<f32, ScheduleError>| {
+        let values = timesteps.iter().map(|&t| of(t)).collect::<Result<Vec<f32>, _>>()?;
+        Ok::<_, ScheduleError>(TensorData::new(values, [n]))
     };
-    Ok((loss, per_sample))
+    let device = latents.device();
+    let difference = prediction - target;
+    let mut error = measure(difference, aim.loss, || {
+        let c = column(&|t| aim.threshold(schedule, t))?;
+        Ok(Tensor::<1>::from_data(c, &device).reshape([n, 1, 1, 1]))
+    })?;
+    if let Some(mask) = &special.mask {
+        error = error * mask.clone();
+    }
+    let per_sample = error.reshape([n as i32, -1]).mean_dim(1).reshape([n]); // [B]
+    let mut weighted = per_sample.clone();
+    if !aim.is_even() {
+        weighted = weighted * Tensor::from_data(column(&|t| aim.weight(schedule, t))?, &device);
+    }
+    if let Some(weights) = &special.weights {
+        weighted = weighted * Tensor::from_data(TensorData::new(weights.clone(), [n]), &device);
+    }
+    Ok((weighted.mean(), per_sample))
+}
+
+/// The error of each value; the smooth measures ask for the threshold of each sample, `[B, 1, 1, 1]`.
+pub(super) fn measure(
+    difference: Tensor<4>,
+    loss: LossType,
+    threshold: impl FnOnce() -> Result<Tensor<4>, ScheduleError>,
+) -> Result<Tensor<4>, ScheduleError> {
+    let bowl = |c: Tensor<4>| ((difference.clone().square() + c.clone().square()).sqrt() - c).mul_scalar(2.0);
+    Ok(match loss {
+        LossType::L2 => difference.square(),
+        LossType::L1 => difference.abs(),
+        LossType::SmoothL1 => bowl(threshold()?),
+        LossType::Huber => {
+            let c = threshold()?;
+            bowl(c.clone()) * c
+        }
+    })
 }
 
 /// Held-out pictures as latents with the embeddings of their captions.
@@ -137,8 +177,9 @@ pub fn validate(
             timesteps: part.iter().map(|(_, t)| *t).collect(),
             context,
             added,
+            special: Special::default(),
         };
-        let (_, losses) = diffusion_loss(unet, schedule, &inputs, None)?;
+        let (_, losses) = diffusion_loss(unet, schedule, &inputs, &Aim::default())?;
         total += to_vec(losses).iter().map(|&l| f64::from(l)).sum::<f64>();
     }
     Ok(total / questions.len().max(1) as f64)

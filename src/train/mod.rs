@@ -3,6 +3,7 @@
 //! Works on a verified snapshot only, knows no SQL and no command line; the clock and the seed are arguments.
 
 pub mod adapter;
+pub mod aim;
 pub mod base;
 pub mod config;
 pub mod data;
@@ -10,9 +11,15 @@ pub mod engine;
 pub mod error;
 pub mod facts;
 pub mod loss;
+pub mod masks;
 mod networks;
+pub mod noise;
 pub mod optimizer;
 pub mod schedule;
 pub mod state;
 pub mod stopping;
+pub mod timesteps;
 pub mod watch;
+
+#[cfg(test)]
+mod golden;

@@ -8,7 +8,8 @@ use assent::lora;
 use assent::model::params::to_vec;
 use assent::model::scheduler::NoiseSchedule;
 use assent::model::unet::UNet;
-use assent::train::loss::{Batch, diffusion_loss};
+use assent::train::aim::{Aim, Weighting};
+use assent::train::loss::{Batch, Special, diffusion_loss};
 use assent::train::optimizer::{AdamWConfig, Method, Optimizer};
 use burn::tensor::{Device, Tensor};
 use serde_json::json;
@@ -50,28 +51,30 @@ fn loss(unet: &UNet, fixture: &Fixture, case: &Case) -> Result<Loss> {
         timesteps: case.timesteps(fixture)?,
         context: case.input(fixture, "encoder_hidden_states", &device)?,
         added: case.added(fixture, &device)?,
+        special: Special::default(),
     };
-    let (mean, per_sample) = diffusion_loss(unet, &NoiseSchedule::new(&fixture.schedule()?), &batch, gamma(case)?)?;
+    let (mean, per_sample) = diffusion_loss(unet, &NoiseSchedule::new(&fixture.schedule()?), &batch, &aim(case)?)?;
     let per_sample = to_vec(per_sample);
     Ok(Loss { mean, per_sample })
 }
 
-/// The bound of min-SNR, where the case asks for it.
-fn gamma(case: &Case) -> Result<Option<f32>> {
-    match case.text("objective")? {
-        "min_snr" => Ok(Some(case.number("gamma")? as f32)),
-        "mse" => Ok(None),
+/// What the case minimises.
+fn aim(case: &Case) -> Result<Aim> {
+    let weighting = match case.text("objective")? {
+        "min_snr" => Weighting::MinSnr(case.number("gamma")? as f32),
+        "mse" => Weighting::Even,
         other => bail!("no objective `{other}`"),
-    }
+    };
+    Ok(Aim {
+        weighting,
+        ..Aim::default()
+    })
 }
 
 /// The weight of each sample in the loss.
 fn weights(fixture: &Fixture, case: &Case) -> Result<Vec<f32>> {
-    let schedule = NoiseSchedule::new(&fixture.schedule()?);
-    let weight = |t: &usize| match gamma(case)? {
-        Some(gamma) => Ok(schedule.min_snr_weight(*t, gamma)?),
-        None => Ok(1.0),
-    };
+    let (schedule, aim) = (NoiseSchedule::new(&fixture.schedule()?), aim(case)?);
+    let weight = |t: &usize| Ok(aim.weight(&schedule, *t)?);
     case.timesteps(fixture)?.iter().map(weight).collect()
 }
 

@@ -16,10 +16,11 @@ use crate::model::unet::UNet;
 use crate::model::vae::Vae;
 use crate::model::weights::{Draws, Precision, Weights, save};
 use crate::sheet::{Row, Sheet, Tile};
+use crate::train::aim::Aim;
 use crate::train::data::{batch_at, split, stack};
 use crate::train::engine::{self, Finish, Objective};
 use crate::train::error::TrainError;
-use crate::train::loss::{Batch, Caption, HeldOut, diffusion_loss, validate};
+use crate::train::loss::{Batch, Caption, HeldOut, Special, diffusion_loss, validate};
 use crate::train::watch::{Event, Stage};
 
 #[derive(Clone)]
@@ -73,8 +74,9 @@ impl Objective for Diffusion<'_> {
             timesteps,
             context: self.pipeline.text.forward(&rows, &device).last,
             added: None,
+            special: Special::default(),
         };
-        Ok(diffusion_loss(&self.pipeline.unet, &self.pipeline.schedule, &batch, None)?.0)
+        Ok(diffusion_loss(&self.pipeline.unet, &self.pipeline.schedule, &batch, &Aim::default())?.0)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {

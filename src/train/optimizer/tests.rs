@@ -4,17 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::golden::unit;
 use super::*;
 
 /// What `scripts/parity/make_optimizers.py` wrote.
 fn golden() -> Value {
     serde_json::from_str(include_str!("../../../tests/fixtures/optimizers/optimizers.json")).unwrap()
-}
-
-/// Value `i` of stream `key` in [-1, 1): the same in the script.
-fn unit(key: u64, i: u64) -> f32 {
-    let mixed = (key * 1_000_003 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (((mixed ^ (mixed >> 29)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0) as f32
 }
 
 fn method(case: &Value) -> Method {

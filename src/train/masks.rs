@@ -1,0 +1,68 @@
+//! How much each place of a picture counts in the loss: from its opacity, or from mask files beside it.
+
+use std::path::Path;
+
+use super::error::TrainError;
+use crate::digest::Sha256Digest;
+use crate::pixels::{self, Channel, Fit, Limits};
+use crate::snapshot::VerifiedSnapshot;
+
+/// Where the masks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The pictures' own opacity.
+    Alpha,
+    /// A folder with a PNG for each picture, of the name of its file up to the last dot.
+    Folder(&'a Path),
+}
+
+/// The masks of a snapshot's members in its order, each `[side, side]` with `size / side` pixels averaged.
+///
+/// # Errors
+/// The first mask that cannot be read.
+pub fn load(
+    snapshot: &VerifiedSnapshot,
+    source: Source<'_>,
+    size: usize,
+    side: usize,
+    fit: Fit,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let limits = Limits::default();
+    let one = |path: &Path, id: &str| {
+        let (path, channel) = match source {
+            Source::Alpha => (path.to_owned(), Channel::Alpha),
+            Source::Folder(folder) => {
+                let mut name = path.file_stem().unwrap_or_default().to_owned();
+                name.push(".png");
+                (folder.join(name), Channel::Red)
+            }
+        };
+        let whole = pixels::load_mask(&path, channel, size as u32, fit, &limits);
+        let whole = whole.map_err(|source| TrainError::Mask {
+            id: id.to_owned(),
+            path,
+            source,
+        })?;
+        Ok(averaged(&whole, size, side))
+    };
+    let members = snapshot.members().iter();
+    members.map(|m| one(&m.path, &m.image.to_string())).collect()
+}
+
+/// Means over squares: `[size, size]` → `[side, side]`, as PyTorch's `interpolate` does it with `mode="area"`.
+#[must_use]
+pub fn averaged(whole: &[f32], size: usize, side: usize) -> Vec<f32> {
+    let block = size / side.max(1);
+    let mean = |y: usize, x: usize| {
+        let rows = (y * block..(y + 1) * block).map(|row| &whole[row * size + x * block..][..block]);
+        (rows.flatten().map(|&v| f64::from(v)).sum::<f64>() / (block * block) as f64) as f32
+    };
+    (0..side).flat_map(|y| (0..side).map(move |x| mean(y, x))).collect()
+}
+
+/// What a run's identity says of its masks.
+#[must_use]
+pub fn digest(masks: &[Vec<f32>]) -> Sha256Digest {
+    let bytes: Vec<u8> = masks.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+    Sha256Digest::of_bytes(&bytes)
+}
