@@ -12,10 +12,11 @@ use assent::adapter;
 use assent::generate::{Drawing, Job, Settings, Start, tiles};
 use assent::lora;
 use assent::model::base::Base;
+use assent::model::layers::ParamMut;
 use assent::model::params::{collect, to_vec};
 use assent::model::pipeline::Pipeline;
-use assent::model::weights::{Saved, save};
-use burn::tensor::{Device, Tensor, TensorData};
+use assent::model::weights::{Precision, Saved, save};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -400,4 +401,41 @@ fn a_sheet_shows_what_each_adapter_draws_and_both_together() {
         .each_ref()
         .map(|picture| find(&sheet, picture).expect("in the sheet"));
     assert!(places.is_sorted_by(|a, b| a.0 < b.0 && a.1 == b.1), "{places:?}");
+}
+
+#[test]
+fn weights_in_f16_draw_what_they_draw_in_f32() {
+    // The model's numbers are all exact in f16, so not a bit may differ.
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = |weights: &str| {
+        let output = folder.path().join(format!("{weights}.png"));
+        let run = Command::new(env!("CARGO_BIN_EXE_assent"))
+            .args([
+                "-q", "generate", "--prompt", "a boat", "--steps", "2", "--cfg", "3", "--width", "64", "--height", "64",
+            ])
+            .args(["--weights", weights, "--base"])
+            .arg(model())
+            .arg("--adapter")
+            .arg(fixture("parity/sd15-tiny/lora_kohya.safetensors"))
+            .arg("-o")
+            .arg(&output)
+            .current_dir(folder.path())
+            .env_remove("ASSENT_REGISTRY")
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        image::open(&output).unwrap().to_rgb8().into_raw()
+    };
+    assert!(drawn("f16") == drawn("f32"));
+
+    let base = Base::open(&model(), None).unwrap().stored_as(Precision::F16);
+    let mut unet = base.unet(&Device::flex()).unwrap();
+    let (mut narrow, mut wide) = (0, 0);
+    assent::model::params::for_each(&mut unet, &mut |name, param| match param {
+        ParamMut::One(_) => {}
+        ParamMut::Two(t) if t.dtype() == DType::F16 => narrow += 1,
+        ParamMut::Four(t) if t.dtype() == DType::F16 => narrow += 1,
+        _ => wide += usize::from(!name.is_empty()),
+    });
+    assert!(narrow > 100 && wide == 0, "{narrow} in f16, {wide} not");
 }
