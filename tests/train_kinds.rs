@@ -59,6 +59,7 @@ fn every_kind_trains_and_its_file_says_what_it_is() {
             "lycoris.kohya",
             json!({"algo": "locon", "dora_wd": "True", "rs_lora": "True"}),
         ),
+        ("init_lora_weights = \"pissa\"", "lora", "networks.lora", json!({})),
     ]
     .into_iter()
     .enumerate()
@@ -72,6 +73,13 @@ fn every_kind_trains_and_its_file_says_what_it_is() {
         let found: Value = serde_json::from_str(shown["header"]["ss_network_args"].as_str().unwrap()).unwrap();
         assert_eq!(found, args, "{more}");
         assert!(shown["unknown"].as_array().unwrap().is_empty() && shown["changes"].as_array().unwrap().is_empty());
+        if more.contains("pissa") {
+            // The file is what was learned since the start, in twice the rank.
+            assert_eq!(
+                (&shown["rank"], &shown["header"]["ss_network_dim"]),
+                (&json!(8), &json!("8"))
+            );
+        }
         // Every module has moved: nothing is left at zero that was to be trained.
         let file = assent::adapter::read(&studio.at(&format!("{run}/adapter.safetensors"))).unwrap();
         for module in &file.modules {

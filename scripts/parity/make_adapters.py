@@ -168,28 +168,31 @@ def lycoris_version():
     return version("lycoris-lora")
 
 
+LORA = dict(multiplier=1.0, lora_dim=3, alpha=2.0)
+# How LyCORIS makes each kind of adapter for a layer: name of the adapter, layer, path.
+ALGOS = {
+    "locon": lambda n, m, p: LoConModule(n, m, **LORA),
+    "locon_tucker": lambda n, m, p: LoConModule(n, m, use_tucker=True, **LORA),
+    "locon_rs": lambda n, m, p: LoConModule(n, m, rs_lora=True, **LORA),
+    "locon_dora": lambda n, m, p: LoConModule(n, m, weight_decompose=True, **LORA),
+    "locon_dora_in": lambda n, m, p: LoConModule(n, m, weight_decompose=True, wd_on_out=False, **LORA),
+    "loha": lambda n, m, p: LohaModule(n, m, **LORA),
+    "loha_tucker": lambda n, m, p: LohaModule(n, m, use_tucker=True, **LORA),
+    "loha_dora": lambda n, m, p: LohaModule(n, m, weight_decompose=True, **LORA),
+    "lokr": lambda n, m, p: LokrModule(n, m, factor=2, **{**LORA, "lora_dim": 2}),
+    "lokr_both": lambda n, m, p: LokrModule(n, m, decompose_both=True, factor=4, **{**LORA, "lora_dim": 1}),
+    "lokr_tucker": lambda n, m, p: LokrModule(n, m, use_tucker=True, factor=2, **{**LORA, "lora_dim": 1}),
+    "lokr_whole": lambda n, m, p: LokrModule(n, m, full_matrix=True, factor=2, **LORA),
+    "lokr_dora": lambda n, m, p: LokrModule(n, m, weight_decompose=True, factor=2, **{**LORA, "lora_dim": 2}),
+    "full": lambda n, m, p: FullModule(n, m),
+    "norm": lambda n, m, p: NormModule(n, m),
+    "ia3": lambda n, m, p: IA3Module(n, m, train_on_input=p in (PROJ, DOWN)),
+}
+
+
 def main(folder):
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    lora = dict(multiplier=1.0, lora_dim=3, alpha=2.0)
-    algos = {
-        "locon": lambda n, m, p: LoConModule(n, m, **lora),
-        "locon_tucker": lambda n, m, p: LoConModule(n, m, use_tucker=True, **lora),
-        "locon_rs": lambda n, m, p: LoConModule(n, m, rs_lora=True, **lora),
-        "locon_dora": lambda n, m, p: LoConModule(n, m, weight_decompose=True, **lora),
-        "locon_dora_in": lambda n, m, p: LoConModule(n, m, weight_decompose=True, wd_on_out=False, **lora),
-        "loha": lambda n, m, p: LohaModule(n, m, **lora),
-        "loha_tucker": lambda n, m, p: LohaModule(n, m, use_tucker=True, **lora),
-        "loha_dora": lambda n, m, p: LohaModule(n, m, weight_decompose=True, **lora),
-        "lokr": lambda n, m, p: LokrModule(n, m, factor=2, **{**lora, "lora_dim": 2}),
-        "lokr_both": lambda n, m, p: LokrModule(n, m, decompose_both=True, factor=4, **{**lora, "lora_dim": 1}),
-        "lokr_tucker": lambda n, m, p: LokrModule(n, m, use_tucker=True, factor=2, **{**lora, "lora_dim": 1}),
-        "lokr_whole": lambda n, m, p: LokrModule(n, m, full_matrix=True, factor=2, **lora),
-        "lokr_dora": lambda n, m, p: LokrModule(n, m, weight_decompose=True, factor=2, **{**lora, "lora_dim": 2}),
-        "full": lambda n, m, p: FullModule(n, m),
-        "norm": lambda n, m, p: NormModule(n, m),
-        "ia3": lambda n, m, p: IA3Module(n, m, train_on_input=p in (PROJ, DOWN)),
-    }
     # rsLoRA's scale, and a pattern of ranks and alphas, where the tensors alone do not tell.
     peft_algos = {
         "peft_lora": peft.LoraConfig(
@@ -216,7 +219,7 @@ def main(folder):
         for key, value in gradients.items():
             tensors[f"{name}/grad/{key}"] = value.clone().contiguous()
 
-    for name, make in algos.items():
+    for name, make in ALGOS.items():
         keep(name, lycoris_case(make, [GROUP, LAYER] if name == "norm" else WEIGHTED, folder, name))
     for name, config in peft_algos.items():
         keep(name, peft_case(config, folder, name))
@@ -230,6 +233,11 @@ def main(folder):
         tensors[f"base/out/{path}"] = value.detach().clone().contiguous()
         tensors[f"probe/{path}"] = PROBES[path]
     tensors |= {f"input/{name}": value for name, value in INPUTS.items()}
+    # What PEFT's starts from the weight itself take out of a linear layer.
+    for start in ("pissa", "olora"):
+        config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=[Q], init_lora_weights=start)
+        layer = dict(peft.inject_adapter_in_model(config, fresh()).named_modules())[Q]
+        tensors[f"start/{start}"] = layer.get_delta_weight("default").detach().clone().contiguous()
     save_file(tensors, folder / "cases.safetensors")
     for file in folder.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)

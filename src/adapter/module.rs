@@ -278,6 +278,39 @@ impl Module {
         }
     }
 
+    /// A LoRA module as its difference from an earlier state of the same: `up · down - up₀ · down₀` in one product of
+    /// twice the rank. Any other form stays as it is.
+    #[must_use]
+    pub fn since(mut self, start: &Self) -> Self {
+        let scale = self.scale();
+        if let (
+            Form::Lora { down, up, mid: None },
+            Form::Lora {
+                down: down0,
+                up: up0,
+                mid: None,
+            },
+        ) = (&mut self.form, &start.form)
+        {
+            fn rows(w: &Weight) -> std::slice::Chunks<'_, f32> {
+                let rows = w.shape.first().copied().unwrap_or(1).max(1);
+                w.values.chunks((w.values.len() / rows).max(1))
+            }
+            let sides = rows(up).zip(rows(up0));
+            let beside: Vec<f32> = sides
+                .flat_map(|(row, row0)| row.iter().copied().chain(row0.iter().map(|v| -v)))
+                .collect();
+            let below = [down.values.as_slice(), &down0.values].concat();
+            let rank = down.shape.first().copied().unwrap_or(0) + down0.shape.first().copied().unwrap_or(0);
+            (down.values, up.values) = (below, beside);
+            if let (Some(rows), Some(columns)) = (down.shape.first_mut(), up.shape.get_mut(1)) {
+                (*rows, *columns) = (rank, rank);
+            }
+            self.alpha = scale * rank as f32;
+        }
+        self
+    }
+
     /// Rank of the update; 1 for a form that has none, whose scale its alpha is.
     #[must_use]
     pub fn rank(&self) -> usize {

@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::LoraError;
 use super::recipe::{Algo, Recipe, Start, factorization};
+use super::{LoraError, decompose};
 use crate::model::branch::{Branch, Dropout, Factor, Magnitude, Product, Update};
 use crate::model::layers::{Conv2d, Linear, Module, Visitor, join};
 use crate::model::weights::Draws;
@@ -22,13 +22,15 @@ pub fn attach(models: &mut [(&str, &mut dyn Module)], recipe: &Recipe, seed: u64
         seed,
         paths: Vec::new(),
         all: Vec::new(),
+        error: None,
     };
     for (part, model) in models {
         model.visit(part, &mut fresh);
     }
-    match recipe.idle(&fresh.all) {
-        Some(pattern) => Err(LoraError::Pattern(pattern.to_owned())),
-        None => Ok(fresh.paths),
+    match (fresh.error, recipe.idle(&fresh.all)) {
+        (Some(error), _) => Err(error),
+        (None, Some(pattern)) => Err(LoraError::Pattern(pattern.to_owned())),
+        (None, None) => Ok(fresh.paths),
     }
 }
 
@@ -38,6 +40,7 @@ struct Fresh<'a> {
     paths: Vec<String>,
     /// Every layer that could have an adapter.
     all: Vec<String>,
+    error: Option<LoraError>,
 }
 
 /// A layer's weight `[out, inputs·kernel²]`.
@@ -48,13 +51,15 @@ struct Shape {
 }
 
 impl Fresh<'_> {
-    fn branch(&mut self, path: &str, shape: &Shape, weight: &Tensor<2>) -> Option<Branch> {
+    /// A fresh branch beside a weight `[out, columns]`, which it may change.
+    fn branch(&mut self, path: &str, shape: &Shape, weight: &mut Tensor<2>) -> Option<Branch> {
         self.all.push(path.to_owned());
         if !self.recipe.covers(path) {
             return None;
         }
         self.paths.push(path.to_owned());
         let (rank, scale) = self.recipe.size(path, shape.kernel);
+        let whole_weight = weight.clone();
         let start = Tensors {
             path,
             seed: self.seed,
@@ -62,6 +67,15 @@ impl Fresh<'_> {
         };
         let tucker = self.recipe.tucker && shape.kernel > 1;
         let update = match self.recipe.algo {
+            Algo::Lora if self.recipe.start.changes_base() => {
+                let most = weight.dims().into_iter().min().unwrap_or(0);
+                if rank > most {
+                    let path = path.to_owned();
+                    self.error.get_or_insert(LoraError::Rank { path, most, rank });
+                    return None;
+                }
+                self.taken_from(path, rank, scale, weight)
+            }
             Algo::Lora => lora(&start, shape, rank, tucker, self.recipe.start),
             Algo::Loha => loha(&start, shape, rank, tucker),
             Algo::Lokr { factor, decompose_both } => lokr(&start, shape, (rank, tucker), factor, decompose_both),
@@ -74,7 +88,7 @@ impl Fresh<'_> {
                 second: Factor::Whole(_)
             }
         );
-        let lengths = weight.clone().cast(DType::F32).square().sum_dim(1).sqrt().transpose();
+        let lengths = whole_weight.cast(DType::F32).square().sum_dim(1).sqrt().transpose();
         Some(Branch {
             update,
             magnitude: self.recipe.dora.then(|| Magnitude {
@@ -93,18 +107,44 @@ impl Fresh<'_> {
     }
 }
 
+impl Fresh<'_> {
+    /// A LoRA that starts as a part of the weight, which is taken out of it.
+    fn taken_from(&self, path: &str, rank: usize, scale: f64, weight: &mut Tensor<2>) -> Update {
+        let mut draws = Draws::new(self.seed, &join(path, "start"));
+        let (down, up) = match self.recipe.start {
+            Start::Olora => decompose::first(weight, rank),
+            _ => decompose::strongest(weight, rank, scale, &mut draws),
+        };
+        let (stored, device) = (weight.dtype(), weight.device());
+        let track = |t: Tensor<2>| Tensor::<2>::from_data(t.into_data(), &device);
+        let (down, up) = (track(down), track(up));
+        let part = up.clone().matmul(down.clone()).mul_scalar(scale);
+        *weight = (weight.clone().cast(DType::F32) - part).cast(stored).detach();
+        Update::Lora {
+            down: down.require_grad(),
+            up: up.require_grad(),
+            mid: None,
+        }
+    }
+}
+
 impl Visitor for Fresh<'_> {
     fn linear(&mut self, path: &str, layer: &mut Linear) {
         let [out, inputs] = layer.weight.dims();
         let shape = Shape { out, inputs, kernel: 1 };
-        layer.branches.extend(self.branch(path, &shape, &layer.weight));
+        let branch = self.branch(path, &shape, &mut layer.weight);
+        layer.branches.extend(branch);
     }
 
     fn conv(&mut self, path: &str, layer: &mut Conv2d) {
         let [out, inputs, kernel, width] = layer.weight.dims();
-        let weight = layer.weight.clone().reshape([out, inputs * kernel * width]);
+        let mut weight = layer.weight.clone().reshape([out, inputs * kernel * width]);
         let shape = Shape { out, inputs, kernel };
-        layer.branches.extend(self.branch(path, &shape, &weight));
+        let branch = self.branch(path, &shape, &mut weight);
+        if branch.is_some() && self.recipe.start.changes_base() {
+            layer.weight = weight.reshape([out, inputs, kernel, width]);
+        }
+        layer.branches.extend(branch);
     }
 }
 
@@ -143,8 +183,8 @@ fn lora(t: &Tensors<'_>, s: &Shape, rank: usize, tucker: bool, start: Start) -> 
     let columns = if tucker { s.inputs } else { s.inputs * area };
     Update::Lora {
         down: match start {
-            Start::Kaiming => t.kaiming("lora_A", [rank, columns]),
             Start::Gaussian => t.normal("lora_A", [rank, columns], 1.0 / rank as f64),
+            _ => t.kaiming("lora_A", [rank, columns]),
         },
         up: t.zeros([s.out, rank]),
         mid: tucker.then(|| t.kaiming("lora_mid", [rank, rank * area])),

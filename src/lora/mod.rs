@@ -3,6 +3,7 @@
 //! The layers themselves do the arithmetic (`model::branch`). Knows the adapter's values (`adapter::Module`) and the
 //! model; no files, no training loop.
 
+mod decompose;
 mod fresh;
 mod parts;
 mod put;
@@ -53,6 +54,19 @@ pub enum LoraError {
         form: &'static str,
         /// Shape of what it updates.
         found: Vec<usize>,
+    },
+    /// A start from the weight, of a higher rank than the weight can have.
+    #[error(
+        "module `{path}`: expected a rank of at most {most} to start from its weight, found {rank}; hint: give it a \
+             smaller one with rank_pattern"
+    )]
+    Rank {
+        /// Which module.
+        path: String,
+        /// The lesser of the weight's sides.
+        most: usize,
+        /// What was asked for.
+        rank: usize,
     },
     /// A pattern for layers that no layer fits.
     #[error("the pattern `{0}` fits no layer of the model; hint: patterns are for whole paths, such as `*.attn2.to_k`")]

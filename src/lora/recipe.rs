@@ -27,6 +27,18 @@ pub enum Start {
     Kaiming,
     /// `down` normal with a deviation of 1 / rank, `up` zero: PEFT's `gaussian`.
     Gaussian,
+    /// The strongest directions of the weight, which are taken out of it.
+    Pissa,
+    /// The first directions of an orthonormal basis of the weight, which are taken out of it.
+    Olora,
+}
+
+impl Start {
+    /// Whether the model's own weights are changed, so that what was learned is the difference from the start.
+    #[must_use]
+    pub fn changes_base(self) -> bool {
+        matches!(self, Start::Pissa | Start::Olora)
+    }
 }
 
 /// Shares of an adapter that are left out of a micro-batch, 0 to below 1; what stays is scaled up by 1 / (1 - share).

@@ -176,7 +176,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     }
 
     let adapter = AdapterFile {
-        modules: objective.networks.extract(),
+        modules: objective.networks.learned(),
         header: facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?,
     };
     let mut container = encode(&adapter, Format::Kohya, c.run.save_precision.into())?;

@@ -194,6 +194,8 @@ pub fn header(
         Family::Xl => ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
     };
     let (network_module, network_args) = c.network.module();
+    // The difference from a start that is not zero has twice the rank.
+    let twice = 1 + usize::from(c.network.recipe().is_ok_and(|recipe| recipe.start.changes_base()));
     let kind = match c.network.network_type {
         NetworkType::Lora => "LoRA",
         NetworkType::Locon => "LoCon",
@@ -217,8 +219,8 @@ pub fn header(
         .to_owned(),
         base: inputs.base.digest,
         run: inputs.identity()?,
-        rank: c.network.network_dim,
-        alpha: c.network.network_alpha,
+        rank: c.network.network_dim * twice,
+        alpha: c.network.network_alpha * twice as f64,
         network_module: network_module.to_owned(),
         network_args,
         dropout: c.network.network_dropout,

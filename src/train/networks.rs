@@ -26,6 +26,8 @@ pub(super) struct Networks {
     /// A pipeline whose text encoders are in autodiff with the adapter on them, where they are trained.
     texts: Option<Box<Pipeline>>,
     recipe: Arc<Recipe>,
+    /// The adapter as it started, where that was a part of the base's weights.
+    start: Option<Arc<Vec<adapter::Module>>>,
     /// Factor on the learning rate of the text encoders.
     text_rate: f64,
     seed: u64,
@@ -45,6 +47,7 @@ impl Networks {
         let mut networks = Self {
             unet: base.unet(&device)?,
             texts: None,
+            start: None,
             recipe: Arc::new(c.network.recipe().map_err(TrainError::Setting)?),
             text_rate: c.network.text_encoder_lr.map_or(1.0, |lr| lr / c.optimisation.peak()),
             seed: c.run.seed,
@@ -72,10 +75,13 @@ impl Networks {
             None if chosen => found.max(1),
             None => usual,
         };
-        match found == expected {
-            true => Ok((networks, found)),
-            false => Err(LoraError::Count { expected, found }.into()),
+        if found != expected {
+            return Err(LoraError::Count { expected, found }.into());
         }
+        if recipe.start.changes_base() {
+            networks.start = Some(Arc::new(networks.extract()));
+        }
+        Ok((networks, found))
     }
 
     /// The networks with what their layers' paths begin with.
@@ -143,8 +149,16 @@ impl Networks {
         rest
     }
 
-    /// The adapter as values for a file, sorted by path.
-    pub fn extract(&self) -> Vec<adapter::Module> {
+    /// The adapter as values for a file, sorted by path. Where it started as a part of the base's weights, its file says
+    /// what has changed since, so that it fits the base as it was: that has twice the rank.
+    pub fn learned(&self) -> Vec<adapter::Module> {
+        let now = self.extract();
+        let Some(start) = &self.start else { return now };
+        let paired = now.into_iter().zip(start.iter());
+        paired.map(|(now, start)| now.since(start)).collect()
+    }
+
+    fn extract(&self) -> Vec<adapter::Module> {
         let mut copy = self.clone();
         let mut all = Vec::new();
         for (part, model) in copy.parts() {

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::net::{CONV, Case, DOWN, Net, PROJ, Q, Tensors, cases, error, folder, read};
 
 /// The fixture's recipes: rank 3 and alpha 2 unless said otherwise, on every layer.
-fn recipe(name: &str) -> Recipe {
+pub fn recipe(name: &str) -> Recipe {
     let lokr = |factor, decompose_both| Algo::Lokr { factor, decompose_both };
     let (algo, rank) = match name.split('_').next().unwrap() {
         "loha" => (Algo::Loha, 3),
@@ -31,7 +31,7 @@ fn recipe(name: &str) -> Recipe {
     }
 }
 
-const RECIPES: [&str; 10] = [
+pub const RECIPES: [&str; 10] = [
     "locon",
     "locon_tucker",
     "locon_rs",
@@ -263,4 +263,64 @@ fn patterns_choose_layers_and_their_sizes() {
     };
     let text = attach(&idle).unwrap_err().to_string();
     assert!(text.contains("`*.attn3.*` fits no layer"), "{text}");
+}
+
+#[test]
+fn starts_from_the_weight_take_out_what_peft_takes_and_are_learned_from() {
+    let (tensors, device) = (Tensors::read(), Device::flex().autodiff());
+    for (start, name) in [(Start::Pissa, "pissa"), (Start::Olora, "olora")] {
+        let recipe = Recipe {
+            start,
+            include: vec![Rule::new("*", ()).unwrap()],
+            ..Recipe::lora(3, 5.0)
+        };
+        let bare = Net::load(&device);
+        let mut net = bare.clone();
+        lora::attach(&mut [("", &mut net)], &recipe, 7).unwrap();
+        let taken = bare.q.weight.clone() - net.q.weight.clone();
+        let off = error(&to_vec(taken), tensors.values(&format!("start/{name}")));
+        assert!(off < 1e-5, "{name}: {off:e}");
+        let outputs = |net: &Net| {
+            net.run(&tensors, &device)
+                .into_iter()
+                .map(|(_, out)| to_vec(out))
+                .collect::<Vec<_>>()
+        };
+        for (found, expected) in outputs(&net).iter().zip(outputs(&bare)) {
+            assert!(error(found, &expected) < 1e-5, "{name} changes nothing at first");
+        }
+        // After some learning, the file fits the base as it was.
+        let start = lora::extract(&mut net);
+        lora::for_each(&mut net, &mut |key, mut param| {
+            let moved = param
+                .values()
+                .into_iter()
+                .zip(Draws::new(3, key).normals(param.values().len()));
+            param.set(moved.map(|(v, d)| v + 0.1 * d).collect(), true);
+        });
+        let learned: Vec<_> = lora::extract(&mut net)
+            .into_iter()
+            .zip(&start)
+            .map(|(now, start)| now.since(start))
+            .collect();
+        assert!(learned.iter().all(|m| m.rank() == 6 && m.check().is_ok()));
+        let mut again = bare.clone();
+        lora::attach_modules(&mut again, &learned, 1.0).unwrap();
+        for ((found, expected), bare) in outputs(&again).iter().zip(outputs(&net)).zip(outputs(&bare)) {
+            assert!(error(found, &expected) < 1e-5, "{name}");
+            // Norms have no adapter.
+            assert!(error(&bare, &expected) > 1e-3 || bare == expected);
+        }
+    }
+    let large = Recipe {
+        start: Start::Olora,
+        ..Recipe::lora(13, 13.0)
+    };
+    let refused = lora::attach(&mut [("", &mut Net::load(&device))], &large, 7).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("at most 12 to start from its weight, found 13"),
+        "{refused}"
+    );
 }

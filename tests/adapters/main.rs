@@ -5,3 +5,6 @@
 mod fresh;
 mod loading;
 mod net;
+mod peer;
+#[path = "../support/python.rs"]
+mod support;

@@ -84,7 +84,11 @@ pub struct Tensors(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Tensors {
     pub fn read() -> Self {
-        let bytes = std::fs::read(folder().join("cases.safetensors")).unwrap();
+        Self::of(&folder().join("cases.safetensors"))
+    }
+
+    pub fn of(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let values = |data: &[u8]| data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let all = file.iter().map(|(name, view)| {

@@ -31,6 +31,10 @@ pub enum InitLoraWeights {
     Kaiming,
     /// `down` normal, `up` zero.
     Gaussian,
+    /// The strongest directions of the weight.
+    Pissa,
+    /// The first directions of an orthonormal basis of the weight.
+    Olora,
 }
 
 /// The section of the adapter.
@@ -168,6 +172,11 @@ impl Network {
                 "the text encoders are not trained; hint: set train_text_encoder",
             ),
             (
+                "init_lora_weights",
+                self.use_tucker && matches!(self.init_lora_weights, InitLoraWeights::Pissa | InitLoraWeights::Olora),
+                "a weight has no Tucker core to start from",
+            ),
+            (
                 "dora_wd",
                 self.dora_wd && (self.network_dropout > 0.0 || self.rank_dropout > 0.0),
                 "its lengths would not be those of what is left; hint: use module_dropout alone",
@@ -212,6 +221,8 @@ impl Network {
             start: match self.init_lora_weights {
                 InitLoraWeights::Kaiming => Start::Kaiming,
                 InitLoraWeights::Gaussian => Start::Gaussian,
+                InitLoraWeights::Pissa => Start::Pissa,
+                InitLoraWeights::Olora => Start::Olora,
             },
             drop: Drop {
                 neurons: self.network_dropout,
@@ -318,6 +329,10 @@ mod tests {
             ("text_encoder_lr = 1e-5", Some("text_encoder_lr")),
             ("network_type = \"lokr\"\nfactor = 0", Some("factor")),
             ("use_tucker = true", Some("use_tucker")),
+            (
+                "conv_dim = 2\nuse_tucker = true\ninit_lora_weights = \"pissa\"",
+                Some("Tucker core"),
+            ),
             ("conv_alpha = 1", Some("conv_alpha")),
             ("dora_wd = true\nrank_dropout = 0.1", Some("dora_wd")),
             ("rank_dropout = 1.0", Some("rank_dropout")),
