@@ -163,6 +163,12 @@ fn report(context: &Context, trained: &Trained, out: &Path) -> Result<()> {
         ));
         return Ok(());
     }
+    if finish.kept_step < finish.step {
+        context.message(format!(
+            "ended after step {}: no better validation since step {}, whose weights are kept",
+            finish.step, finish.kept_step
+        ));
+    }
     for set in ["held_out", "others"] {
         if let Some((before, after)) = finish.losses.get(&format!("{set}_before")).zip(finish.losses.get(set)) {
             let change = (after / before - 1.0) * 100.0;

@@ -177,10 +177,10 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
 
     let adapter = AdapterFile {
         modules: objective.networks.learned(),
-        header: facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?,
+        header: facts::header(c, &inputs, &objective.pipeline, (images, finish.kept_step))?,
     };
     let mut container = encode(&adapter, Format::Kohya, c.run.save_precision.into())?;
-    let sealed = seal(&mut container, inputs.claims(finish.step)?)?;
+    let sealed = seal(&mut container, inputs.claims(finish.kept_step)?)?;
     let path = stage.out.join("adapter.safetensors");
     let written = container.write(&path)?;
     let facts = AdapterFacts {
@@ -191,7 +191,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     };
     let record = RunRecord::new(
         inputs,
-        finish.step,
+        finish.kept_step,
         (started, (run.clock)()),
         finish.losses.clone(),
         facts,
