@@ -47,6 +47,11 @@ impl ParamMut<'_> {
         each_rank!(self, t => if t.is_autodiff() { **t = t.clone().inner() });
     }
 
+    /// Takes it into autodiff, where it shares its memory and needs no gradient.
+    pub fn lift(&mut self) {
+        each_rank!(self, t => if !t.is_autodiff() { **t = Tensor::from_inner(t.clone()) });
+    }
+
     /// Its gradient in row-major order, if the loss reached it.
     #[must_use]
     pub fn gradient(&self, gradients: &mut Gradients) -> Option<Vec<f32>> {
@@ -87,4 +92,12 @@ pub fn collect(module: &mut dyn Module) -> Vec<Saved> {
         });
     });
     out
+}
+
+/// A copy of a model in autodiff that shares all values with it and has no gradients of its own.
+#[must_use]
+pub fn lifted<M: Module + Clone>(model: &M) -> M {
+    let mut copy = model.clone();
+    for_each(&mut copy, &mut |_, mut param| param.lift());
+    copy
 }

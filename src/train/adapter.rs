@@ -87,7 +87,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let (c, device) = (run.config, run.device);
     facts::check_use(c, run.snapshot)?;
     let started = (run.clock)();
-    let base = Base::open(&c.run.pretrained_model_name_or_path, None)?;
+    let base = Base::open(&c.run.pretrained_model_name_or_path, None)?.stored_as(c.run.base_precision.into());
     let mut pipeline = Pipeline::load(&base, device)?;
     if pipeline.inpaints() {
         return Err(TrainError::Setting(format!(
@@ -138,7 +138,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         sets.push(cache(&pipeline, &pictures, c.run.seed, device, stage)?.held_out("others", &all));
     }
 
-    let (mut networks, modules) = Networks::new(&base, &pipeline, c, device)?;
+    let (mut networks, modules) = Networks::new(&pipeline, c, device)?;
     stage.tell(&Event::Adapted {
         modules: modules as u64,
         parameters: networks.parameters(),

@@ -119,6 +119,7 @@ pub fn inputs(
 ) -> Result<RunInputs, TrainError> {
     let c = config;
     let settings = [
+        ("base_precision", name_of(&c.run.base_precision)),
         ("network_dim", c.network.network_dim.to_string()),
         ("network_alpha", c.network.network_alpha.to_string()),
         ("resolution", c.data.resolution.to_string()),
@@ -132,7 +133,7 @@ pub fn inputs(
                 .to_string(),
         ),
         ("learning_rate", c.optimisation.peak().to_string()),
-        ("lr_scheduler", schedule_name(c)),
+        ("lr_scheduler", name_of(&c.optimisation.schedule())),
         ("lr_warmup_steps", c.optimisation.lr_warmup_steps.to_string()),
         ("max_train_steps", c.optimisation.max_train_steps.to_string()),
         ("train_batch_size", c.data.train_batch_size.to_string()),
@@ -168,8 +169,9 @@ pub fn inputs(
     })
 }
 
-fn schedule_name(config: &AdapterConfig) -> String {
-    serde_json::to_value(config.optimisation.schedule())
+/// What a configuration calls a value.
+fn name_of(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
@@ -233,7 +235,7 @@ pub fn header(
         optimisation: Optimisation {
             optimizer: format!("{:?}", c.optimisation.optimizer_type),
             learning_rate: c.optimisation.peak(),
-            schedule: schedule_name(c),
+            schedule: name_of(&c.optimisation.schedule()),
             warmup_steps: c.optimisation.warmup(),
             accumulation: c.optimisation.gradient_accumulation_steps,
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),

@@ -8,8 +8,8 @@ use super::config::AdapterConfig;
 use super::error::TrainError;
 use crate::adapter;
 use crate::lora::{self, Census, LoraError, Recipe, frozen};
-use crate::model::base::{Base, Encoder};
 use crate::model::layers::{Module, ParamMut, join};
+use crate::model::params::lifted;
 use crate::model::pipeline::Pipeline;
 use crate::model::unet::{Added, UNet};
 
@@ -35,17 +35,12 @@ pub(super) struct Networks {
 }
 
 impl Networks {
-    /// Loads the base's networks again for training, puts the adapter on them, and counts: a run with fewer modules than
-    /// there should be would fail silently. Returns the number of modules too.
-    pub fn new(
-        base: &Base,
-        pipeline: &Pipeline,
-        c: &AdapterConfig,
-        device: &Device,
-    ) -> Result<(Self, usize), TrainError> {
+    /// Takes the base's networks into autodiff, where they share its memory, puts the adapter on them, and counts: a run
+    /// with fewer modules than there should be would fail silently. Returns the number of modules too.
+    pub fn new(pipeline: &Pipeline, c: &AdapterConfig, device: &Device) -> Result<(Self, usize), TrainError> {
         let device = device.clone().autodiff();
         let mut networks = Self {
-            unet: base.unet(&device)?,
+            unet: lifted(&pipeline.unet),
             texts: None,
             start: None,
             recipe: Arc::new(c.network.recipe().map_err(TrainError::Setting)?),
@@ -55,9 +50,9 @@ impl Networks {
         };
         if c.network.train_text_encoder {
             let mut texts = pipeline.clone();
-            texts.text = base.text(Encoder::First, &networks.device)?;
+            texts.text = lifted(&pipeline.text);
             if let Some(second) = &mut texts.second {
-                second.text = base.text(Encoder::Second, &networks.device)?;
+                second.text = lifted(&second.text);
             }
             networks.texts = Some(Box::new(texts));
         }

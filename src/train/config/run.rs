@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::Dtype;
 use crate::consent::Use;
+use crate::model::weights;
 
 /// How the adapter's file keeps its numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,26 @@ impl From<Precision> for Dtype {
     }
 }
 
+/// How the base's numbers lie in memory while an adapter is trained beside them; the arithmetic is f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BasePrecision {
+    /// Four bytes each.
+    #[default]
+    Float,
+    /// Two bytes each; numbers with more digits than f16 holds are rounded.
+    Fp16,
+}
+
+impl From<BasePrecision> for weights::Precision {
+    fn from(precision: BasePrecision) -> Self {
+        match precision {
+            BasePrecision::Float => Self::F32,
+            BasePrecision::Fp16 => Self::F16,
+        }
+    }
+}
+
 /// The section of the run itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -38,6 +59,9 @@ pub struct Run {
     pub output_name: String,
     /// A diffusers folder, or a checkpoint in one safetensors file; relative to the configuration's own folder.
     pub pretrained_model_name_or_path: PathBuf,
+    /// How the base lies in memory.
+    #[serde(default)]
+    pub base_precision: BasePrecision,
     /// Name of the snapshot to train on.
     pub snapshot: String,
     /// Name of a snapshot that is only measured, for comparison.
