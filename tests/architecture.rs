@@ -58,6 +58,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["model", "kernels", "lora", "train", "generate", "cli"],
     ),
     ("burn_flex", &["model", "kernels", "lora", "train", "generate", "cli"]),
+    ("nalgebra", &["adapter"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),

@@ -9,10 +9,13 @@
 
 mod container;
 mod decode;
+mod derive;
 mod encode;
+mod factors;
 mod header;
 mod module;
 mod peft;
+mod resize;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -20,9 +23,11 @@ use std::path::Path;
 
 pub use container::{Container, Dtype, Entry, HEADER_LIMIT, Written};
 pub use decode::{Listing, decode, decode_beside};
+pub use derive::{DERIVED_KEY, Derived, Source};
 pub use encode::encode;
 pub use header::{Optimisation, TrainingFacts};
 pub use module::{Factor, Form, Magnitude, Module, Product, Weight};
+pub use resize::{Cut, Resized, resize};
 
 /// What can be wrong with an adapter or its file.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +86,14 @@ pub enum AdapterError {
         tensor: &'static str,
         /// The stored type.
         dtype: Dtype,
+    },
+    /// A rank, a share or a weight that cannot be used here.
+    #[error("{what}: {reason}")]
+    Argument {
+        /// Which.
+        what: String,
+        /// What is wrong.
+        reason: String,
     },
     /// A header entry could not be used.
     #[error("header entry `{key}`: {reason}")]
@@ -150,6 +163,29 @@ impl AdapterFile {
     }
 }
 
+impl AdapterFile {
+    /// Writes into the header which ranks and alphas its modules have now; where they differ sd-scripts says `Dynamic`.
+    fn name_ranks(&mut self) {
+        let ranked = || self.modules.iter().filter(|m| m.form.has_rank());
+        let same = |of: &dyn Fn(&Module) -> String| {
+            let mut values: Vec<String> = ranked().map(of).collect();
+            values.dedup();
+            match values.as_slice() {
+                [one] => one.clone(),
+                _ => "Dynamic".to_owned(),
+            }
+        };
+        let (rank, alpha) = (same(&|m| m.rank().to_string()), same(&|m| m.alpha.to_string()));
+        self.header.insert("ss_network_dim".into(), rank);
+        self.header.insert("ss_network_alpha".into(), alpha);
+        // They speak of the ranks and forms of the training.
+        self.header.remove("ss_network_args");
+        if self.modules.iter().all(|m| matches!(m.form, Form::Lora { .. })) {
+            self.header.insert("ss_network_module".into(), "networks.lora".into());
+        }
+    }
+}
+
 /// Reads a kohya or PEFT/diffusers adapter. Unknown entries, misfitting shapes and values that are not finite are
 /// refused.
 pub fn read(path: &Path) -> Result<AdapterFile, AdapterError> {
@@ -196,3 +232,5 @@ pub fn write_peft(path: &Path, adapter: &AdapterFile, dtype: Dtype) -> Result<Wr
 mod decode_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tools_tests;

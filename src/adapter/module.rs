@@ -330,6 +330,30 @@ impl Module {
         self.alpha / self.rank().max(1) as f32
     }
 
+    /// A LoRA with its values as a file of this type holds them; other forms as they are.
+    pub(super) fn rounded(&self, dtype: Dtype) -> Result<Self, AdapterError> {
+        let mut rounded = self.clone();
+        if let Form::Lora { down, up, mid } = &mut rounded.form {
+            let parts = [
+                Some(("down", down)),
+                Some(("up", up)),
+                mid.as_mut().map(|mid| ("mid", mid)),
+            ];
+            for (tensor, weight) in parts.into_iter().flatten() {
+                let bytes = dtype.narrow(&weight.values).ok_or(AdapterError::NotFinite {
+                    module: self.path.clone(),
+                    tensor,
+                    dtype,
+                })?;
+                weight.values = dtype.widen(&bytes);
+            }
+            // It stands in the file as well, in the same type.
+            let alpha = dtype.narrow(&[rounded.alpha]).map(|bytes| dtype.widen(&bytes));
+            rounded.alpha = alpha.and_then(|a| a.first().copied()).unwrap_or(rounded.alpha);
+        }
+        Ok(rounded)
+    }
+
     /// Refuses shapes that do not fit together and values that are not finite.
     ///
     /// # Errors

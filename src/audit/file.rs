@@ -4,10 +4,13 @@ use std::path::Path;
 
 use super::finding::{Code, Finding};
 use super::report::{AdapterLine, BaseLine, Report, RunLine, SnapshotLine};
-use crate::adapter::{AdapterError, Container};
+use crate::adapter::{AdapterError, Container, Derived};
 use crate::digest::Sha256Digest;
 use crate::receipt::{self, Change, Sealed};
 use crate::registry::AdapterRow;
+
+/// How many sources of a derived adapter are named.
+const SHOWN: usize = 8;
 
 /// What is known of the file after looking at it alone.
 pub(super) struct Opened {
@@ -60,10 +63,7 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
     if let Some(container) = &container {
         opened.tensors = Some(container.tensor_digest());
         match receipt::open(container) {
-            Ok(None) => found(
-                Code::ReceiptMissing,
-                "the header carries no receipt, so nothing says what trained it".into(),
-            ),
+            Ok(None) => found(Code::ReceiptMissing, without_receipt(container)),
             Err(error) => found(Code::ReceiptChanged, error.to_string()),
             Ok(Some(sealed)) => {
                 match receipt::changes(container, &sealed) {
@@ -87,6 +87,21 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
         claims(sealed, report);
     }
     Ok(opened)
+}
+
+/// What is missing, and where to look instead in a file that was computed from others.
+fn without_receipt(container: &Container) -> String {
+    let Some(derived) = Derived::of_header(&container.metadata) else {
+        return "the header carries no receipt, so nothing says what trained it".into();
+    };
+    let sources: Vec<String> = derived.from.iter().take(SHOWN).map(|s| s.sha256.short()).collect();
+    let more = if derived.from.len() > SHOWN { ", …" } else { "" };
+    format!(
+        "the header carries no receipt; it says that the weights are derived, by {}, from {}{more}: their receipts say \
+         what trained them",
+        derived.by(),
+        sources.join(", ")
+    )
 }
 
 fn explain(change: Change) -> (Code, &'static str) {

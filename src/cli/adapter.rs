@@ -1,5 +1,8 @@
 //! `assent adapter`: tools on adapter files.
 
+mod made;
+mod resize;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -27,12 +30,15 @@ pub enum Command {
         #[arg(value_name = "ADAPTER")]
         path: PathBuf,
     },
+    /// Write an adapter in a lower rank, by singular values (LoRA and LoCon)
+    Resize(resize::Args),
 }
 
 /// Runs the tool.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     match args.command {
         Command::Inspect { path } => inspect(context, &path),
+        Command::Resize(args) => resize::run(context, args),
     }
 }
 

@@ -1,0 +1,208 @@
+//! The tools against numpy's SVD of the updates in full: `scripts/parity/make_adapter_tools.py`.
+
+use std::collections::BTreeMap;
+
+use super::factors::Factors;
+use super::*;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/adapter-tools");
+/// Of the largest value: the factors are stored in f32.
+const TOLERANCE: f64 = 1e-6;
+
+fn fixture(name: &str) -> (Container, AdapterFile) {
+    let path = format!("{FOLDER}/{name}.safetensors");
+    let (container, listing) = open(Path::new(&path)).unwrap();
+    (container, listing.known(name).unwrap().adapter)
+}
+
+fn derived(by: &str, from: &[(&Container, f64)]) -> Derived {
+    let from = from
+        .iter()
+        .map(|(c, weight)| Source::of(crate::digest::Sha256Digest::of_bytes(&c.to_bytes()), c, *weight))
+        .collect();
+    Derived {
+        by: by.into(),
+        program: "assent".into(),
+        from,
+    }
+}
+
+/// numpy's numbers by name.
+fn expected() -> BTreeMap<String, Vec<f32>> {
+    let container = Container::read(Path::new(&format!("{FOLDER}/expected.safetensors"))).unwrap();
+    let entries = container.entries().iter();
+    entries
+        .map(|e| (e.name.clone(), Dtype::F32.widen(container.bytes_of(e))))
+        .collect()
+}
+
+/// ΔW in full, in row-major order.
+fn dense(module: &Module) -> Vec<f64> {
+    let f = Factors::of(module).unwrap().unwrap();
+    (f.left * f.right).transpose().as_slice().to_vec()
+}
+
+fn close(what: &str, found: &[f64], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+    for (f, e) in found.iter().zip(expected) {
+        assert!(
+            (f - f64::from(*e)).abs() <= TOLERANCE * largest,
+            "{what}: {f} against {e}"
+        );
+    }
+}
+
+fn key(module: &Module) -> String {
+    crate::names::kohya_name(&module.path, false).unwrap()
+}
+
+#[test]
+fn factors_and_singular_values_are_those_of_the_update_in_full() {
+    let expected = expected();
+    let (_, a) = fixture("a");
+    assert_eq!(a.modules.len(), 5);
+    for m in &a.modules {
+        let name = format!("A/{}", key(m));
+        close(&name, &dense(m), &expected[&name]);
+        let found = Factors::of(m).unwrap().unwrap().spectrum(m).unwrap();
+        // numpy has as many values as the update has rows or columns; beyond the rank they are rounding.
+        let values = &expected[&format!("{name}/values")];
+        close(&name, &found.values, &values[..found.values.len()]);
+        assert!(values[found.values.len()..].iter().all(|v| *v < 1e-6 * values[0]));
+    }
+}
+
+#[test]
+fn a_cut_is_the_nearest_update_of_its_rank() {
+    let expected = expected();
+    let (container, a) = fixture("a");
+    let derived = derived("resize", &[(&container, 1.0)]);
+    let (resized, changes) = resize(&a, Cut::Rank(2), Dtype::F32, &derived, &|| {}).unwrap();
+    for ((m, old), change) in resized.modules.iter().zip(&a.modules).zip(&changes) {
+        let cut = &expected[&format!("A/{}/rank2", key(m))];
+        close(&m.path, &dense(m), cut);
+        assert_eq!((m.rank(), change.new_rank, change.old_rank), (2, 2, old.rank()));
+        assert!((m.scale() - old.scale()).abs() < 1e-7, "{}", m.path);
+        // Kept energy and error are two views of one cut.
+        let lost = change.squared_error / change.energy;
+        assert!((1.0 - change.kept - lost).abs() < 1e-6, "{change:?}");
+        assert_eq!(m.form.shape(), old.form.shape());
+    }
+    // The same input gives the same bytes; cutting again to the same rank changes none.
+    let bytes = |adapter| encode(adapter, Format::Kohya, Dtype::F32).unwrap().to_bytes();
+    let again = resize(&a, Cut::Rank(2), Dtype::F32, &derived, &|| {}).unwrap().0;
+    assert_eq!(bytes(&again), bytes(&resized));
+    let twice = resize(&resized, Cut::Rank(2), Dtype::F32, &derived, &|| {}).unwrap().0;
+    assert_eq!(twice.modules, resized.modules);
+}
+
+#[test]
+fn a_share_of_the_energy_gives_the_ranks_that_numpy_finds() {
+    let text = std::fs::read_to_string(format!("{FOLDER}/expected.json")).unwrap();
+    let numbers: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (container, a) = fixture("a");
+    let derived = derived("resize", &[(&container, 1.0)]);
+    for share in [0.5, 0.9, 0.99] {
+        let (resized, changes) = resize(&a, Cut::Energy(share), Dtype::F32, &derived, &|| {}).unwrap();
+        for (m, change) in resized.modules.iter().zip(&changes) {
+            let wanted = &numbers[key(m)]["ranks"][share.to_string()];
+            assert_eq!(wanted.as_u64(), Some(m.rank() as u64), "{} {share}", m.path);
+            assert!(change.kept >= share);
+        }
+    }
+    // All of the energy: every rank that there is, and so the bytes as they are.
+    let (whole, _) = resize(&a, Cut::Energy(1.0), Dtype::F32, &derived, &|| {}).unwrap();
+    for (m, old) in whole.modules.iter().zip(&a.modules) {
+        assert_eq!(m.rank(), old.rank());
+        assert!(m == old || old.form.name() == "locon-tucker", "{}", m.path);
+    }
+}
+
+#[test]
+fn the_header_keeps_what_holds_and_names_its_source() {
+    let (container, a) = fixture("a");
+    assert!(a.header.contains_key("assent.receipt") && a.header.contains_key("sshs_legacy_hash"));
+    let derived = derived("resize", &[(&container, 1.0)]);
+    let (resized, _) = resize(&a, Cut::Rank(2), Dtype::F16, &derived, &|| {}).unwrap();
+    let written = encode(&resized, Format::Kohya, Dtype::F16).unwrap();
+    let h = &written.metadata;
+    assert_eq!(h["ss_base_model_version"], "sd_v1");
+    assert_eq!(h["modelspec.trigger_phrase"], "a sketch");
+    assert_eq!(h["ss_network_dim"], "2");
+    assert_eq!(h["ss_network_alpha"], "Dynamic");
+    assert_eq!(h["sshs_model_hash"], written.tensor_digest().to_string());
+    assert!(!h.contains_key("assent.receipt") && !h.contains_key("sshs_legacy_hash"));
+    let says = Derived::of_header(h).unwrap();
+    assert_eq!(says, derived);
+    assert_eq!(says.from[0].tensors, container.tensor_digest());
+    // What was reported is what stands in the file, rounded to 16 bits.
+    assert_eq!(decode(&written, "test").unwrap().adapter.modules, resized.modules);
+}
+
+#[test]
+fn signs_are_fixed() {
+    let (_, a) = fixture("a");
+    for m in &a.modules {
+        let spectrum = Factors::of(m).unwrap().unwrap().spectrum(m).unwrap();
+        for column in spectrum.u.column_iter() {
+            let most = column.iter().copied().max_by(|x, y| x.abs().total_cmp(&y.abs()));
+            assert!(most.unwrap() > 0.0);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_resized_is_refused() {
+    let (container, a) = fixture("a");
+    let derived = derived("resize", &[(&container, 1.0)]);
+    let refusal =
+        |adapter: &AdapterFile, cut, dtype| resize(adapter, cut, dtype, &derived, &|| {}).unwrap_err().to_string();
+    let says = refusal(&a, Cut::Rank(0), Dtype::F32);
+    assert_eq!(says, "rank: expected 1 to 4, the largest rank in the file, found 0");
+    assert!(refusal(&a, Cut::Rank(5), Dtype::F32).ends_with("found 5"));
+    for share in [0.0, -1.0, 1.5, f64::NAN] {
+        let says = refusal(&a, Cut::Energy(share), Dtype::F32);
+        assert_eq!(
+            says,
+            format!("energy: expected a share above 0 and up to 1, found {share}")
+        );
+    }
+    let with = |change: &dyn Fn(&mut Module)| {
+        let mut a = a.clone();
+        change(&mut a.modules[0]);
+        refusal(&a, Cut::Rank(2), Dtype::F16)
+    };
+    let up = |m: &mut Module, v| match &mut m.form {
+        Form::Lora { up, .. } => up.values[3] = v,
+        other => panic!("{other:?}"),
+    };
+    assert!(with(&|m| up(m, f32::NAN)).contains("not finite"));
+    let says = with(&|m| up(m, 1e30));
+    assert!(says.contains("not finite as f16"), "{says}");
+    let dora = with(&|m| {
+        m.magnitude = Some(Magnitude {
+            lengths: Weight::new([20, 1], vec![1.0; 20]),
+            on_input: false,
+        });
+    });
+    assert!(dora.contains("found DoRA"), "{dora}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/adapters/loha.safetensors");
+    let says = refusal(&read(Path::new(path)).unwrap(), Cut::Rank(1), Dtype::F32);
+    assert!(says.ends_with("with or without a Tucker core, found loha"), "{says}");
+}
+
+#[test]
+fn an_update_of_nothing_keeps_all_of_it() {
+    let (container, mut a) = fixture("a");
+    a.modules.truncate(1);
+    if let Form::Lora { up, .. } = &mut a.modules[0].form {
+        up.values.fill(0.0);
+    }
+    let derived = derived("resize", &[(&container, 1.0)]);
+    for cut in [Cut::Rank(1), Cut::Energy(0.5)] {
+        let (resized, changes) = resize(&a, cut, Dtype::F32, &derived, &|| {}).unwrap();
+        assert_eq!((resized.modules[0].rank(), changes[0].kept), (1, 1.0));
+        assert!(dense(&resized.modules[0]).iter().all(|v| *v == 0.0));
+    }
+}
