@@ -11,6 +11,7 @@ pub mod consent;
 pub mod digest;
 pub mod fingerprint;
 pub mod generate;
+pub mod imports;
 pub mod ingest;
 pub mod kernels;
 pub mod keys;

@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("sheet", &[]),
     ("workflow", &[]),
+    ("imports", &[]),
     ("cli", &["*"]),
 ];
 

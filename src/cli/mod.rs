@@ -20,6 +20,7 @@ mod explain;
 mod export;
 mod generate;
 mod images;
+mod import_config;
 mod ingest;
 mod key;
 mod ledger;
@@ -127,6 +128,8 @@ pub enum Command {
     Grant(event::Grant),
     /// List the registered images with what is known about consent
     Images(images::Args),
+    /// Translate settings of sd-scripts, kohya_ss or OneTrainer into a configuration for `train`
+    ImportConfig(import_config::Args),
     /// Register pictures, their signals, licences and fingerprints
     Ingest(ingest::Args),
     /// Make keys that sign events, and say which are trusted
@@ -187,6 +190,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(context, args),
         Command::Grant(args) => event::grant(context, args),
         Command::Images(args) => images::run(context, args),
+        Command::ImportConfig(args) => import_config::run(context, args),
         Command::Ingest(args) => ingest::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Ledger(args) => ledger::run(context, args),

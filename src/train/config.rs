@@ -74,7 +74,11 @@ impl AdapterConfig {
         keys::differing(&self.target, "")
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Checks the text of a configuration; paths stay as they stand there.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], as text.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut known = keys::of::<Run>();
         known.extend(keys::of::<Data>());
         known.extend(keys::of::<Network>());

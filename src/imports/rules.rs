@@ -1,0 +1,296 @@
+//! Options that no row says alone: several make one, or one needs another.
+
+use serde_json::Value;
+
+use super::draft::{Draft, is_off, number};
+use super::{Group, Tool};
+
+const UPDATES: &str = "write max_train_steps = epochs × pictures of the snapshot × repeats / (train_batch_size × \
+                       gradient_accumulation_steps)";
+
+/// Sides of the pictures: a number, `w,h` or a list.
+pub(super) fn resolution(draft: &mut Draft, name: &str) {
+    let sides: Vec<f64> = match draft.get(name) {
+        Some(Value::Array(items)) => items.iter().filter_map(number).collect(),
+        Some(Value::String(text)) => text
+            .split([',', 'x'])
+            .filter_map(|side| side.trim().parse().ok())
+            .collect(),
+        Some(other) => number(other).into_iter().collect(),
+        None => Vec::new(),
+    };
+    let least = sides.iter().copied().fold(f64::INFINITY, f64::min);
+    if !(least.fract() == 0.0 && (1.0..=16384.0).contains(&least)) {
+        draft.note(Group::NotOffered, name, "pictures have one size, a whole number");
+        return;
+    }
+    let even = sides.iter().all(|side| *side == least);
+    if !even {
+        draft.note(
+            Group::NotOffered,
+            name,
+            "pictures are square and of one size: the smallest is written",
+        );
+    }
+    draft.write("resolution", least as i64, &[name]);
+}
+
+/// Buckets; without them sd-scripts crops.
+pub(super) fn buckets(draft: &mut Draft, name: &str) {
+    if draft.all.get(name).is_some_and(|values| !values.iter().all(is_off)) {
+        draft.note(
+            Group::NotOffered,
+            name,
+            "there are no buckets of aspect ratios: pictures become square as `fit` says",
+        );
+    } else {
+        draft.write("fit", "crop_centre", &[name]);
+    }
+}
+
+/// What counts only where captions are shuffled or lose their tags.
+pub(super) fn of_shuffling(draft: &mut Draft, name: &str) {
+    let parts = ["shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step"];
+    let counts = parts
+        .iter()
+        .any(|part| draft.all.get(*part).is_some_and(|v| !v.iter().all(is_off)));
+    match counts {
+        true => draft.note(
+            Group::NotOffered,
+            name,
+            "captions are trained on as the snapshot froze them",
+        ),
+        false => draft.note(
+            Group::NoEffect,
+            name,
+            "only beside shuffle_caption or caption_tag_dropout_rate",
+        ),
+    }
+}
+
+/// The size of LoKr's smaller factor, -1 for the most even one.
+pub(super) fn factor(draft: &mut Draft, name: &str) {
+    match draft.number(name) {
+        Some(size) if size.fract() == 0.0 && (-1.0..1e6).contains(&size) && size != 0.0 => {
+            draft.write("factor", size as i64, &[name]);
+        }
+        _ => draft.note(Group::NotOffered, name, "expected -1 or a size"),
+    }
+}
+
+/// The updates, unless epochs count before them.
+pub(super) fn steps(draft: &mut Draft, name: &str) {
+    match draft
+        .number(name)
+        .filter(|steps| steps.fract() == 0.0 && (1.0..1e12).contains(steps))
+    {
+        _ if draft.on("max_train_epochs") => draft.note(Group::NoEffect, name, "max_train_epochs counts before it"),
+        Some(steps) => draft.write("max_train_steps", steps as i64, &[name]),
+        None => draft.note(Group::NeedsAnswer, name, "expected a number of updates above 0"),
+    }
+}
+
+/// A seed; none and -1 are one at random there.
+pub(super) fn seed(draft: &mut Draft, name: &str) {
+    match draft.number(name) {
+        Some(seed) if seed.fract() == 0.0 && (0.0..9e15).contains(&seed) => {
+            draft.write("seed", seed as i64, &[name]);
+        }
+        _ => draft.note(
+            Group::NoEffect,
+            name,
+            "a seed at random; here it is 0 unless it is given",
+        ),
+    }
+}
+
+/// A file's name, or prompts line by line with their own options.
+pub(super) fn sample_prompts(draft: &mut Draft, name: &str) {
+    let text = match draft.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let file = [".txt", ".toml", ".json"].iter().any(|end| text.trim().ends_with(end));
+    if file {
+        draft.note(
+            Group::NeedsAnswer,
+            name,
+            "write the prompts themselves: sample_prompts = [\"…\"]",
+        );
+        return;
+    }
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let prompts: Vec<toml::Value> = lines
+        .map(|line| line.split(" --").next().unwrap_or(line).trim())
+        .filter(|prompt| !prompt.is_empty())
+        .map(toml::Value::from)
+        .collect();
+    match prompts.is_empty() {
+        true => draft.note(Group::NoEffect, name, "empty"),
+        false => {
+            if text.contains(" --") {
+                draft.note(
+                    Group::NoEffect,
+                    name,
+                    "samples are drawn alike: the prompts' own options are left out",
+                );
+            }
+            draft.write("sample_prompts", prompts, &[name]);
+        }
+    }
+}
+
+/// An option, what must hold for it to count, and in words.
+type Need = (&'static str, fn(&Draft) -> bool, &'static str);
+
+/// Options that are refused where they would do nothing.
+const NEEDS: &[Need] = &[
+    ("huber_schedule", is_huber, "only for loss_type huber and smooth_l1"),
+    ("huber_c", is_huber, "only for loss_type huber and smooth_l1"),
+    (
+        "huber_scale",
+        is_scaled,
+        "only for huber_schedule constant and exponential",
+    ),
+    (
+        "noise_offset_random_strength",
+        |d| d.ours("noise_offset").is_some(),
+        "only beside noise_offset",
+    ),
+    (
+        "adaptive_noise_scale",
+        |d| d.ours("noise_offset").is_some(),
+        "only beside noise_offset",
+    ),
+    (
+        "multires_noise_discount",
+        |d| d.ours("multires_noise_iterations").is_some(),
+        "only beside multires_noise_iterations",
+    ),
+    (
+        "ip_noise_gamma_random_strength",
+        |d| d.ours("ip_noise_gamma").is_some(),
+        "only beside ip_noise_gamma",
+    ),
+    (
+        "conditioning_data_dir",
+        |d| d.ours("masked_loss").is_some(),
+        "only beside masked_loss",
+    ),
+    (
+        "conditioning_data_dir",
+        |d| d.ours("alpha_mask").is_none(),
+        "alpha_mask says where masks are",
+    ),
+    (
+        "lr_scheduler_num_cycles",
+        |d| d.our_word("lr_scheduler") == "cosine_with_restarts",
+        "only for lr_scheduler cosine_with_restarts",
+    ),
+    (
+        "lr_scheduler_power",
+        |d| d.our_word("lr_scheduler") == "polynomial",
+        "only for lr_scheduler polynomial",
+    ),
+    (
+        "sigmoid_scale",
+        |d| d.our_word("timestep_sampling") == "sigmoid",
+        "only for timestep_sampling sigmoid",
+    ),
+    (
+        "v_pred_like_loss",
+        |d| d.ours("v_parameterization").is_none(),
+        "only for a loss on the noise",
+    ),
+    (
+        "scale_v_pred_loss_like_noise_pred",
+        |d| d.ours("v_parameterization").is_some(),
+        "only for a loss on the velocity",
+    ),
+];
+
+fn is_huber(draft: &Draft) -> bool {
+    matches!(draft.our_word("loss_type"), "huber" | "smooth_l1")
+}
+
+fn is_scaled(draft: &Draft) -> bool {
+    is_huber(draft) && matches!(draft.our_word("huber_schedule"), "constant" | "exponential")
+}
+
+/// What there must be in any case, and what must not be alone.
+pub(super) fn finish(draft: &mut Draft, snapshot: Option<&str>) {
+    let stable = draft.tool != Tool::OneTrainer;
+    if draft.ours("pretrained_model_name_or_path").is_none() {
+        draft.state(
+            "pretrained_model_name_or_path",
+            "base.safetensors",
+            "your answer: a diffusers folder or one file",
+        );
+        draft.ask(
+            "pretrained_model_name_or_path",
+            "name the base: a diffusers folder or one safetensors file",
+        );
+    }
+    match snapshot {
+        Some(name) => draft.state("snapshot", name, "as --snapshot says"),
+        None => {
+            draft.state(
+                "snapshot",
+                "training-set",
+                "your answer: `assent snapshot create NAME --policy FILE` makes one",
+            );
+            draft.ask(
+                "snapshot",
+                "name the snapshot to train on, or give it with --snapshot NAME",
+            );
+        }
+    }
+    if draft.ours("resolution").is_none() {
+        draft.state(
+            "resolution",
+            512,
+            "nothing of use there: the size of Stable Diffusion 1",
+        );
+        draft.ask(
+            "resolution",
+            "the file does not say how large the pictures are: 512 is written",
+        );
+    }
+    let buckets = draft.all.contains_key("enable_bucket") || draft.all.contains_key("aspect_ratio_bucketing");
+    if draft.ours("fit").is_none() && !buckets && stable {
+        draft.default("fit", "crop_centre");
+    }
+    let epochs = if stable { "max_train_epochs" } else { "epochs" };
+    if draft.ours("max_train_steps").is_none() {
+        if draft.all.contains_key(epochs) {
+            draft.note(Group::NeedsAnswer, epochs, UPDATES);
+            draft.state(
+                "max_train_steps",
+                1600,
+                "your answer: epochs are counted in updates here",
+            );
+        } else if stable {
+            draft.default("max_train_steps", 1600);
+        } else {
+            draft.ask(
+                "epochs",
+                &format!("left out there, where OneTrainer takes 100; {UPDATES}"),
+            );
+            draft.state(
+                "max_train_steps",
+                1600,
+                "your answer: epochs are counted in updates here",
+            );
+        }
+    } else if draft.all.contains_key(epochs) && !draft.told(epochs) {
+        draft.note(Group::NoEffect, epochs, "switched off or as usual");
+    }
+    for (key, holds, why) in NEEDS {
+        if draft.ours(key).is_some() && !holds(draft) {
+            draft.unwrite(key, why);
+        }
+    }
+}
