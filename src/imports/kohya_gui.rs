@@ -60,6 +60,14 @@ const ARGUMENTS: &[(&str, &[&str])] = &[
 
 /// Fields of the page itself, of other models, and of the launcher.
 const OF_THE_PAGE: &[&str] = &[
+    "blockwise_fused_optimizers",
+    "fused_optimizer_groups",
+    "conv_alphas",
+    "conv_dims",
+    "learning_rate_te",
+    "learning_rate_te1",
+    "learning_rate_te2",
+    "stop_text_encoder_training_pct",
     "ae",
     "apply_t5_attn_mask",
     "clip_g",
@@ -104,7 +112,10 @@ pub(super) fn as_sd_scripts(draft: &mut Draft) {
             "LoRA_type",
             "there is no such adapter: a LoRA stands in its place",
         );
-    } else if draft.all.contains_key("LoRA_type") {
+    } else if chosen.is_empty() {
+        let why = "left out: another page's settings; adapters are trained here, and no whole models or embeddings";
+        draft.note(Group::NotOffered, "LoRA_type", why);
+    } else {
         draft.note(Group::NoEffect, "LoRA_type", "read as network_module and its algo");
     }
     draft.all.insert("network_module".to_owned(), vec![json!(module)]);
