@@ -26,7 +26,7 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    /// Those of a LoRA, with or without a Tucker core, each half of the scale's root; none for another form.
+    /// Those of a LoRA, with or without a Tucker core, the left one with the scale; none for another form.
     pub fn of(module: &Module) -> Result<Option<Self>, AdapterError> {
         let Form::Lora { down, up, mid } = &module.form else {
             return Ok(None);
@@ -49,10 +49,9 @@ impl Factors {
             None => matrix(down, outer, n),
             Some(mid) => through(mid, down),
         };
-        let root = f64::from(module.scale()).sqrt();
         Ok(Some(Factors {
-            left: left * root,
-            right: right * root,
+            left: left * f64::from(module.scale()),
+            right,
             shape,
         }))
     }

@@ -7,12 +7,14 @@
 //!
 //! This room knows shapes and names, never a model or a tensor library, and opens no registry.
 
+mod compare;
 mod container;
 mod decode;
 mod derive;
 mod encode;
 mod factors;
 mod header;
+mod merge;
 mod module;
 mod peft;
 mod resize;
@@ -21,11 +23,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+pub use compare::{Compared, Comparison, Geometry, compare};
 pub use container::{Container, Dtype, Entry, HEADER_LIMIT, Written};
 pub use decode::{Listing, decode, decode_beside};
 pub use derive::{DERIVED_KEY, Derived, Source};
 pub use encode::encode;
 pub use header::{Optimisation, TrainingFacts};
+pub use merge::merge;
 pub use module::{Factor, Form, Magnitude, Module, Product, Weight};
 pub use resize::{Cut, Resized, resize};
 

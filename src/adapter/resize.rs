@@ -92,21 +92,28 @@ pub fn resize(
     Ok((resized, changes.into_iter().flatten().collect()))
 }
 
-fn one(module: &Module, cut: Cut, dtype: Dtype) -> Result<(Module, Option<Resized>), AdapterError> {
+/// Cuts one module, as it is stored then; nothing to say of one without a rank.
+pub(super) fn one(module: &Module, cut: Cut, dtype: Dtype) -> Result<(Module, Option<Resized>), AdapterError> {
     if matches!(module.form, Form::Norm { .. } | Form::Full { diff: None }) {
         return Ok((module.clone(), None));
     }
     let factors = Factors::of_lora(module)?;
-    let spectrum = factors.spectrum(module)?;
-    let rank = match cut {
-        Cut::Rank(rank) => rank.min(factors.most()),
-        Cut::Energy(share) => spectrum.rank_for(share),
-    };
     let plain = matches!(&module.form, Form::Lora { mid: None, .. });
     // What is not cut is not computed anew: its bytes stay.
-    let (new, rank) = match plain && module.rank() <= rank {
-        true => (module.clone(), module.rank()),
-        false => (spectrum.module(module, &factors.shape, rank), rank),
+    let (new, rank, energy, kept) = match cut {
+        Cut::Rank(rank) if plain && module.rank() <= rank => (module.clone(), module.rank(), factors.energy(), 1.0),
+        _ => {
+            let spectrum = factors.spectrum(module)?;
+            let rank = match cut {
+                Cut::Rank(rank) => rank.min(factors.most()),
+                Cut::Energy(share) => spectrum.rank_for(share),
+            };
+            let new = match plain && module.rank() <= rank {
+                true => module.clone(),
+                false => spectrum.module(module, &factors.shape, rank),
+            };
+            (new, rank, spectrum.energy(), spectrum.kept(rank))
+        }
     };
     let stored = new.rounded(dtype)?;
     let squared_error = Factors::of(&stored)?
@@ -116,8 +123,8 @@ fn one(module: &Module, cut: Cut, dtype: Dtype) -> Result<(Module, Option<Resize
         module: module.path.clone(),
         old_rank: module.rank(),
         new_rank: rank,
-        energy: spectrum.energy(),
-        kept: spectrum.kept(rank),
+        energy,
+        kept,
         squared_error,
     };
     Ok((stored, Some(change)))

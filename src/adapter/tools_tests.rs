@@ -206,3 +206,129 @@ fn an_update_of_nothing_keeps_all_of_it() {
         assert!(dense(&resized.modules[0]).iter().all(|v| *v == 0.0));
     }
 }
+
+#[test]
+fn a_sum_is_exact_until_it_is_cut() {
+    let expected = expected();
+    let ((first, a), (second, b)) = (fixture("a"), fixture("b"));
+    let derived = derived("merge", &[(&first, 0.7), (&second, -0.4)]);
+    let parts = [(&a, 0.7), (&b, -0.4)];
+    let (whole, changes) = merge(&parts, None, Dtype::F32, &derived, &|| {}).unwrap();
+    let (cut, _) = merge(&parts, Some(3), Dtype::F32, &derived, &|| {}).unwrap();
+    assert_eq!((whole.modules.len(), cut.modules.len()), (5, 5));
+    for (m, c) in whole.modules.iter().zip(&cut.modules) {
+        let name = format!("sum/{}", key(m));
+        close(&name, &dense(m), &expected[&name]);
+        close(&name, &dense(c), &expected[&format!("{name}/rank3")]);
+        assert_eq!(c.rank(), 3, "{name}");
+    }
+    // Rank 4 and 2 beside each other, and a module that only one has.
+    let ranks: Vec<usize> = whole.modules.iter().map(Module::rank).collect();
+    assert_eq!(ranks, [6, 8, 8, 4, 6]);
+    assert!(
+        changes
+            .iter()
+            .all(|c| c.kept == 1.0 && c.squared_error < 1e-12 * c.energy)
+    );
+    let h = &whole.header;
+    assert_eq!(h["modelspec.trigger_phrase"], "a sketch, in ink");
+    assert_eq!(h["ss_base_model_version"], "sd_v1");
+    assert_eq!(Derived::of_header(h), Some(derived));
+    assert!(!h.contains_key("assent.receipt"));
+    // The values of a single adapter come through as they are.
+    let text = a.modules.iter().find(|m| m.path.starts_with("text_encoder")).unwrap();
+    let alone = AdapterFile {
+        modules: vec![text.clone()],
+        header: a.header.clone(),
+    };
+    let one = derived_of_one(&first);
+    let (same, _) = merge(&[(&alone, 1.0)], None, Dtype::F32, &one, &|| {}).unwrap();
+    let (Form::Lora { down: was, .. }, Form::Lora { down: is, .. }) = (&text.form, &same.modules[0].form) else {
+        panic!("no LoRA")
+    };
+    assert_eq!(was, is);
+}
+
+fn derived_of_one(container: &Container) -> Derived {
+    derived("merge", &[(container, 1.0)])
+}
+
+#[test]
+fn adapters_that_do_not_belong_together_are_refused() {
+    let ((first, a), (_, b)) = (fixture("a"), fixture("b"));
+    let derived = derived_of_one(&first);
+    let refusal = |parts: &[(&AdapterFile, f64)], rank| {
+        merge(parts, rank, Dtype::F32, &derived, &|| {})
+            .unwrap_err()
+            .to_string()
+    };
+    let mut other = b.clone();
+    other
+        .header
+        .insert("ss_base_model_version".into(), "sdxl_base_v1-0".into());
+    let says = refusal(&[(&a, 1.0), (&other, 1.0)], None);
+    assert_eq!(
+        says,
+        "adapters: expected all for one kind of model, found sd_v1 and sdxl_base_v1-0"
+    );
+    for weight in [0.0, f64::NAN, f64::INFINITY] {
+        assert!(refusal(&[(&a, weight)], None).starts_with("weight: expected a number other than 0"));
+    }
+    for rank in [0, 9] {
+        let says = refusal(&[(&a, 1.0), (&b, 1.0)], Some(rank));
+        let wanted = format!("rank: expected 1 to 8, the largest sum of the ranks of a module, found {rank}");
+        assert_eq!(says, wanted);
+    }
+    let mut wide = b.clone();
+    wide.modules[0] = Module::lora(
+        &wide.modules[0].path,
+        Weight::new([1, 24], vec![1.0; 24]),
+        Weight::new([20, 1], vec![1.0; 20]),
+        1.0,
+    );
+    let says = refusal(&[(&a, 1.0), (&wide, 1.0)], None);
+    assert!(
+        says.ends_with("expected an update of the size [20, 12] in every adapter, found [20, 24]"),
+        "{says}"
+    );
+    // Beyond what 16 bits hold.
+    let error = merge(&[(&a, 1e9)], None, Dtype::F16, &derived, &|| {}).unwrap_err();
+    assert!(matches!(error, AdapterError::NotFinite { .. }));
+}
+
+#[test]
+fn cosines_and_distances_are_those_of_the_updates_in_full() {
+    let text = std::fs::read_to_string(format!("{FOLDER}/expected.json")).unwrap();
+    let numbers: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ((_, a), (_, b)) = (fixture("a"), fixture("b"));
+    let found = compare(&a, &b).unwrap();
+    assert!(!found.equal());
+    assert_eq!(
+        (found.both.len(), found.only_first.len(), found.only_second.len()),
+        (4, 1, 0)
+    );
+    for m in &found.both {
+        let wanted = &numbers[crate::names::kohya_name(&m.module, false).unwrap()];
+        let g = m.geometry.unwrap();
+        for (found, name) in [(g.cosine(), "cosine"), (g.distance(), "distance")] {
+            assert!(
+                (found.unwrap() - wanted[name].as_f64().unwrap()).abs() < 1e-9,
+                "{} {name}",
+                m.module
+            );
+        }
+    }
+    let same = compare(&a, &a).unwrap();
+    assert!(same.equal());
+    for m in &same.both {
+        let g = m.geometry.unwrap();
+        assert!(g.distance().unwrap() < 1e-7 && (g.cosine().unwrap() - 1.0).abs() < 1e-12);
+    }
+    let nothing = Geometry {
+        first: 0.0,
+        second: 1.0,
+        product: 0.0,
+    };
+    assert_eq!((nothing.cosine(), nothing.distance()), (None, None));
+    assert_eq!(Geometry::default().distance(), Some(0.0));
+}

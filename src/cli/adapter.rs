@@ -1,6 +1,9 @@
 //! `assent adapter`: tools on adapter files.
 
+mod compare;
 mod made;
+mod merge;
+mod report;
 mod resize;
 
 use std::collections::BTreeMap;
@@ -32,6 +35,10 @@ pub enum Command {
     },
     /// Write an adapter in a lower rank, by singular values (LoRA and LoCon)
     Resize(resize::Args),
+    /// Write the weighted sum of adapters as one (LoRA and LoCon)
+    Merge(merge::Args),
+    /// Say how far two adapters are from each other; exit code 1 when they differ
+    Compare(compare::Args),
 }
 
 /// Runs the tool.
@@ -39,6 +46,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     match args.command {
         Command::Inspect { path } => inspect(context, &path),
         Command::Resize(args) => resize::run(context, args),
+        Command::Merge(args) => merge::run(context, args),
+        Command::Compare(args) => compare::run(context, args),
     }
 }
 

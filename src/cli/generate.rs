@@ -30,6 +30,7 @@ mod start;
 mod workflow;
 
 use adapters::Adapter;
+pub(super) use adapters::behind;
 
 /// The types that weights can have in memory.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

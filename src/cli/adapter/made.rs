@@ -68,6 +68,15 @@ pub fn bar(context: &Context, modules: usize) -> ProgressBar {
         .with_prefix("modules")
 }
 
+/// A share of a length, for people.
+pub fn figure(share: f64) -> String {
+    match share {
+        0.0 => "0".into(),
+        _ if share.abs() < 0.01 => format!("{share:.1e}"),
+        _ => format!("{share:.4}"),
+    }
+}
+
 /// What a module is to the U-Net or the text encoder, by its path.
 pub fn kind(path: &str) -> &'static str {
     const KINDS: &[(&str, &str)] = &[

@@ -73,7 +73,7 @@ fn path_and_strengths(argument: &OsStr) -> Result<(PathBuf, [f64; 2])> {
 }
 
 /// What stands before the last colon, and the number behind it.
-fn behind(argument: &OsStr) -> Option<(&OsStr, f64)> {
+pub fn behind(argument: &OsStr) -> Option<(&OsStr, f64)> {
     let bytes = argument.as_bytes();
     let colon = bytes.iter().rposition(|&b| b == b':')?;
     let number: f64 = std::str::from_utf8(&bytes[colon + 1..]).ok()?.parse().ok()?;
