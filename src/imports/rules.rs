@@ -260,8 +260,13 @@ pub(super) fn finish(draft: &mut Draft, snapshot: Option<&str>) {
         );
     }
     let buckets = draft.all.contains_key("enable_bucket") || draft.all.contains_key("aspect_ratio_bucketing");
-    if draft.ours("fit").is_none() && !buckets && stable {
-        draft.default("fit", "crop_centre");
+    if draft.ours("fit").is_none() && !buckets {
+        if stable {
+            draft.default("fit", "crop_centre");
+        } else {
+            let why = "left out, which is on there; here pictures become square as `fit` says";
+            draft.note(Group::NotOffered, "aspect_ratio_bucketing", why);
+        }
     }
     let epochs = if stable { "max_train_epochs" } else { "epochs" };
     if draft.ours("max_train_steps").is_none() {

@@ -231,6 +231,7 @@ fn settings_of_one_trainer() {
         ),
         (r#""epochs": 5"#, Group::NeedsAnswer, "epochs"),
         (r#""train_device": "cuda""#, Group::NoEffect, "train_device"),
+        (r#""epochs": 5"#, Group::NotOffered, "aspect_ratio_bucketing"),
         (r#""newest_option": 1"#, Group::NotOffered, "newest_option"),
     ] {
         assert!(names(&with(more), group).contains(&name), "{more}");
