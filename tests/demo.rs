@@ -55,6 +55,7 @@ fn demo_teaches_the_style_and_the_readme_tells_the_truth() {
     std::fs::create_dir(&configs).unwrap();
     let policy = "policy-open-licences.toml";
     std::fs::copy(Path::new(ROOT).join("configs").join(policy), configs.join(policy)).unwrap();
+    std::os::unix::fs::symlink(Path::new(ROOT).join("datasets"), folder.path().join("datasets")).unwrap();
     for step in rest {
         compare(&step, &run(&out, &step.arguments));
     }

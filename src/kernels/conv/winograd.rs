@@ -23,7 +23,7 @@ const SEEN: usize = 6;
 /// Places of a transformed tile.
 const PLACES: usize = SEEN * SEEN;
 /// Numbers that the transformed tiles of a block, and the kernels of a block of outputs, may take.
-const TILES_ROOM: usize = 6 << 20;
+const TILES_ROOM: usize = 2 << 20;
 const KERNELS_ROOM: usize = 12 << 20;
 /// Tiles of a block, however many channels they have.
 const LEAST_BLOCK: usize = 256;
