@@ -19,8 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from process import ROOT, run
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a lighthouse on a cliff at dusk, oil painting"
 
 
@@ -60,19 +61,6 @@ def torch_side(args):
     print(json.dumps({"imported": imported, "first": first[0]}))
 
 
-def measure(command, threads):
-    """Seconds and peak bytes of a process, and the last line that it printed."""
-    environment = dict(os.environ, RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
-    begin = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        sys.exit(f"{command[0]} ended with {child.returncode}")
-    return time.perf_counter() - begin, usage.ru_maxrss * 1024, output.splitlines()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a diffusers folder or a single file")
@@ -93,7 +81,7 @@ def main():
             if args.only not in (None, side):
                 continue
 
-            def run(steps):
+            def draw(steps):
                 common = ["--steps", str(steps)]
                 if side == "torch":
                     given = ["--size", str(args.size), "--threads", str(args.threads), "--out", f"{folder}/torch.png"]
@@ -104,9 +92,9 @@ def main():
                     command += ["--registry", f"{folder}/none.db", "--prompt", PROMPT, "--cfg", "7.5", "--sampler", "ddim"]
                     command += ["--width", str(args.size), "--height", str(args.size), "-o", f"{folder}/assent.png", "-q"]
                     command += args.extra
-                return measure(command, args.threads)
+                return run(command, args.threads)
 
-            one, many = run(1), run(args.steps)
+            one, many = draw(1), draw(args.steps)
             step = (many[0] - one[0]) / (args.steps - 1)
             found[side] = {"step": step, "rest": one[0] - step, "whole": many[0], "peak": max(one[1], many[1])}
             r = found[side]

@@ -22,8 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from process import ROOT, run
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
 
 
@@ -90,17 +91,11 @@ def torch_side(args):
 
 
 def measure(command, threads):
-    """The last line of a process's output, and its peak memory in bytes."""
-    environment = dict(os.environ, RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        sys.exit(f"{command[0]} ended with {child.returncode}")
-    result = json.loads(output.splitlines()[-1])
+    """The last line of a process's output, its median step, and its peak memory in bytes."""
+    _, peak, lines = run(command, threads)
+    result = json.loads(lines[-1])
     result["step"] = statistics.median(result["seconds"][1:])
-    result["peak"] = usage.ru_maxrss * 1024
+    result["peak"] = peak
     return result
 
 

@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from train_step import ROOT, measure
+from process import ROOT
+from train_step import measure
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
