@@ -163,14 +163,18 @@ impl<'a> Drawing<'a> {
     /// Draws the jobs' pictures in one batch.
     ///
     /// # Errors
-    /// If the settings do not fit the model, its output is not finite, or `watch` says so.
+    /// If the settings do not fit the model, its output is not finite, its files were written to, or `watch` says so.
     pub fn draw(
         &self,
         jobs: &[Job<'_>],
         watch: &mut dyn FnMut(&Seen<'_>) -> Result<(), GenerateError>,
     ) -> Result<Vec<Picture>, GenerateError> {
         let latents = self.latents(jobs, watch)?;
-        self.pictures(latents)
+        self.unet.pages().rest();
+        let pictures = self.pictures(latents)?;
+        self.pipeline.vae.pages().rest();
+        self.pipeline.check_files()?;
+        Ok(pictures)
     }
 
     /// The latents that [`Self::draw`] makes pictures of: `[n, latent, h, w]`.

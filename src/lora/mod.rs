@@ -131,6 +131,9 @@ pub fn merge_pipeline(pipeline: &mut Pipeline) {
     if let Some(second) = &mut pipeline.second {
         merge(&mut second.text);
     }
+    // What was merged has memory of its own now.
+    pipeline.unet.pages().rest();
+    pipeline.rest_text();
 }
 
 /// Takes a model and its adapters out of autodiff, for validation and sampling: a copy that shares all values.

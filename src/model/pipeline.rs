@@ -13,7 +13,7 @@ use super::text::{Encoded, TextEncoder};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::unet::{Added, UNet};
 use super::vae::Vae;
-use super::weights::LoadError;
+use super::weights::{LoadError, Pages};
 
 /// Why a folder or a file is not a model that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -268,6 +268,7 @@ impl Pipeline {
                 pooled.push(vector);
             }
         }
+        self.rest_text();
         let length = contexts.iter().map(|c| c.dims()[1]).fold(1, lcm);
         let contexts = contexts
             .into_iter()
@@ -280,6 +281,26 @@ impl Pipeline {
             context: Tensor::cat(contexts, 0),
             pooled: self.second.is_some().then(|| Tensor::cat(pooled, 0)),
         })
+    }
+
+    /// Leaves the memory of the text encoders to the system until they are used again.
+    pub fn rest_text(&self) {
+        self.text.pages().rest();
+        if let Some(second) = &self.second {
+            second.text.pages().rest();
+        }
+    }
+
+    /// Whether the files of its weights are as they were when it was loaded.
+    ///
+    /// # Errors
+    /// If somebody wrote to one of them.
+    pub fn check_files(&self) -> Result<(), PipelineError> {
+        let second = self.second.iter().map(|second| second.text.pages());
+        let mut parts = [self.text.pages(), self.unet.pages(), self.vae.pages()]
+            .into_iter()
+            .chain(second);
+        Ok(parts.try_for_each(Pages::check)?)
     }
 
     /// How many tokens of a prompt do not fit into the rows that are encoded.

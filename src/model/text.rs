@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation, module::e
 
 use super::config::{self, TextConfig};
 use super::layers::{Embedding, Linear, Module, Norm, Visitor, attend, join};
-use super::weights::{Checkpoint, LoadError, Precision, Weights};
+use super::weights::{Checkpoint, LoadError, Pages, Precision, Weights};
 use crate::names;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,6 +74,7 @@ pub struct TextEncoder {
     layers: Vec<Layer>,
     norm: Norm,
     projection: Option<Linear>,
+    pages: Pages,
 }
 
 impl TextEncoder {
@@ -137,7 +138,14 @@ impl TextEncoder {
                 .projects()
                 .then(|| Linear::load(w, "text_projection", d, config.projection_dim, false)),
             config: config.clone(),
+            pages: w.pages(),
         })
+    }
+
+    /// The weights that stayed in their files.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The configuration.

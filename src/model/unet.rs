@@ -16,7 +16,7 @@ use super::blocks::{Resnet, Upsample};
 use super::config::{self, UNetConfig};
 use super::layers::{Conv2d, Module, Norm, Visitor, join};
 use super::transformer::{Transformer, TransformerConfig};
-use super::weights::{Checkpoint, LoadError, Precision, Weights};
+use super::weights::{Checkpoint, LoadError, Pages, Precision, Weights};
 use crate::names::Key;
 
 /// A tensor on its way through the model.
@@ -66,6 +66,7 @@ pub struct UNet {
     up_blocks: Vec<Level>,
     conv_norm_out: Norm,
     conv_out: Conv2d,
+    pages: Pages,
 }
 
 impl UNet {
@@ -222,7 +223,14 @@ impl UNet {
             conv_norm_out: Norm::load(w, "conv_norm_out", channels[0], config.norm_eps),
             conv_out: Conv2d::load(w, "conv_out", [channels[0], config.out_channels, 3], 1, 1),
             config: config.clone(),
+            pages: w.pages(),
         })
+    }
+
+    /// The weights that stayed in their files.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The configuration.

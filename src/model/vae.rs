@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use super::blocks::{Resnet, Upsample};
 use super::config::{self, VaeConfig};
 use super::layers::{Conv2d, Linear, Module, Norm, Visitor, attend, join};
-use super::weights::{Checkpoint, LoadError, Precision, Weights};
+use super::weights::{Checkpoint, LoadError, Pages, Precision, Weights};
 use crate::names::{self, Key};
 
 /// Every group norm's epsilon, and not the U-Net's 1e-5.
@@ -106,6 +106,7 @@ pub struct Vae {
     decoder: Half,
     quant_conv: Conv2d,
     post_quant_conv: Conv2d,
+    pages: Pages,
 }
 
 impl Vae {
@@ -222,7 +223,14 @@ impl Vae {
             quant_conv: Conv2d::load(w, "quant_conv", [2 * latent, 2 * latent, 1], 1, 0),
             post_quant_conv: Conv2d::load(w, "post_quant_conv", [latent, latent, 1], 1, 0),
             config: config.clone(),
+            pages: w.pages(),
         })
+    }
+
+    /// The weights that stayed in their files.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The configuration.

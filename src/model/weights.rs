@@ -1,11 +1,12 @@
 //! Where a model's tensors come from: safetensors files, or fresh values drawn from a seed.
 //!
 //! A model asks for each tensor by name and shape; at the end [`Weights::finish`] refuses the files if anything was
-//! missing, of another shape, not finite, or left over. Files are mapped into memory and tensors read one at a time, so
-//! that loading takes no more than the model itself and one tensor.
+//! missing, of another shape, not finite, or left over. Files are mapped into memory. A tensor that lies in its file as it
+//! is wanted stays there; others are read one at a time, so that loading takes no more than the model and one tensor.
 
 mod checkpoint;
 mod draws;
+mod mapped;
 mod save;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +16,13 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::f16;
 use half::vec::HalfFloatVecExt;
+use safetensors::tensor::Dtype;
 
 pub use checkpoint::Checkpoint;
 use checkpoint::Entry;
 pub use draws::Draws;
 use draws::draw;
+pub use mapped::Pages;
 pub use save::{Saved, save};
 
 use crate::names::Key;
@@ -58,6 +61,15 @@ pub enum LoadError {
         path: PathBuf,
         /// What it seems to be.
         message: String,
+    },
+    /// A file that somebody wrote to while its weights were used.
+    #[error(
+        "`{path}` was written to while its weights were in use, so that what they computed is nothing to rely on; hint: \
+             start again"
+    )]
+    Changed {
+        /// Which file.
+        path: PathBuf,
     },
     /// A checkpoint of another model than the configuration says.
     #[error("`{path}` does not fit its configuration: {summary}")]
@@ -111,6 +123,7 @@ pub struct Weights {
     source: Source,
     device: Device,
     precision: Precision,
+    pages: Pages,
     taken: BTreeSet<String>,
     missing: Vec<String>,
     misshaped: Vec<String>,
@@ -181,6 +194,7 @@ impl Weights {
             source,
             device: device.clone(),
             precision: Precision::F32,
+            pages: Pages::default(),
             taken: BTreeSet::new(),
             missing: Vec::new(),
             misshaped: Vec::new(),
@@ -210,6 +224,9 @@ impl Weights {
     /// that one pass finds every wrong key.
     pub fn take<const D: usize>(&mut self, name: &str, shape: [usize; D], init: Init) -> Tensor<D> {
         self.taken.insert(name.to_owned());
+        if let Some(lent) = self.lent(name, shape) {
+            return lent;
+        }
         let values = match &self.source {
             Source::Fresh { seed } => Ok(draw(*seed, name, shape.iter().product(), init)),
             Source::Files {
@@ -237,6 +254,33 @@ impl Weights {
                 Tensor::zeros([1; D], &self.device)
             }
         }
+    }
+
+    /// The tensor over the file's own bytes, where they are as they are wanted. Vectors are copied: they are small, and
+    /// the pages around them would have to stay.
+    fn lent<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Option<Tensor<D>> {
+        let Source::Files {
+            checkpoint, entries, ..
+        } = &self.source
+        else {
+            return None;
+        };
+        let (stored, dtype) = match self.precision {
+            Precision::F32 => (Dtype::F32, DType::F32),
+            Precision::F16 => (Dtype::F16, DType::F16),
+        };
+        let entry = entries
+            .get(name)
+            .filter(|entry| D > 1 && same_shape(&entry.shape, &shape))?;
+        let bytes = checkpoint.lend(entry, stored, &mut self.pages)?.ok()?;
+        let data = TensorData::from_bytes(bytes, shape, dtype);
+        Some(Tensor::from_data(data, (&self.device, dtype)))
+    }
+
+    /// The pages of the tensors that stayed in their files.
+    #[must_use]
+    pub fn pages(&mut self) -> Pages {
+        std::mem::take(&mut self.pages)
     }
 
     /// Checks that every key fitted and none is left over.

@@ -138,6 +138,8 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         sets.push(cache(&pipeline, &pictures, c.run.seed, device, stage)?.held_out("others", &all));
     }
 
+    pipeline.vae.pages().rest();
+    pipeline.rest_text();
     let (mut networks, modules) = Networks::new(&pipeline, c, device)?;
     stage.tell(&Event::Adapted {
         modules: modules as u64,
@@ -175,6 +177,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         return Ok(Trained { finish, product: None });
     }
 
+    objective.pipeline.check_files()?;
     let adapter = AdapterFile {
         modules: objective.networks.learned(),
         header: facts::header(c, &inputs, &objective.pipeline, (images, finish.kept_step))?,

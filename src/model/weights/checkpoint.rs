@@ -1,19 +1,21 @@
 //! Safetensors files, mapped into memory: one, the shards of an index, or the variant of a diffusers folder.
 //!
-//! A mapped file must not shrink while it is read: the system ends a program that touches what is no longer there.
+//! A mapped file must not shrink while it is used: the system ends a program that touches what is no longer there.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use memmap2::Mmap;
+use burn::tensor::Bytes;
 use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
 use super::LoadError;
+use super::mapped::{Mapped, Pages, Region};
 use crate::kernels::memory;
 
 /// Largest index of shards that is read, in bytes: SDXL's has 200 kB.
@@ -64,7 +66,7 @@ impl Entry {
 /// Named tensors in one file or several.
 pub struct Checkpoint {
     path: PathBuf,
-    files: Vec<Mmap>,
+    files: Vec<Arc<Mapped>>,
     entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
 }
@@ -198,9 +200,7 @@ impl Checkpoint {
                 about.len()
             )));
         }
-        // SAFETY: the map is only read. That nobody shortens the file meanwhile cannot be had from the system; this
-        // module's header says what happens then.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = Mapped::new(path, &file).map_err(io)?;
         let claimed = map.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if claimed > HEADER_BYTES || claimed.saturating_add(8) > about.len() {
             return Err(format(format!(
@@ -230,7 +230,7 @@ impl Checkpoint {
         }
         let metadata = header.metadata().iter().flatten();
         self.metadata.extend(metadata.map(|(k, v)| (k.clone(), v.clone())));
-        self.files.push(map);
+        self.files.push(Arc::new(map));
         Ok(())
     }
 
@@ -278,10 +278,15 @@ impl Checkpoint {
         &self.entries
     }
 
+    fn region(&self, entry: &Entry) -> Option<Region> {
+        let map = self.files.get(entry.file)?;
+        Region::new(map, entry.range.clone())
+    }
+
     /// The one copy of a tensor that is made of the mapped bytes.
     pub(super) fn read(&self, entry: &Entry) -> Result<Vec<f32>, String> {
-        let bytes = self.files.get(entry.file).and_then(|map| map.get(entry.range.clone()));
-        let bytes = bytes.ok_or("the file has no such bytes")?;
+        let region = self.region(entry).ok_or("the file has no such bytes")?;
+        let bytes = region.bytes();
         let values = match entry.dtype {
             Dtype::F32 => widen(entry, bytes.as_chunks::<4>().0, f32::from_le_bytes),
             Dtype::F16 => widen(entry, bytes.as_chunks::<2>().0, |b| {
@@ -292,30 +297,41 @@ impl Checkpoint {
             }),
             other => return Err(format!("expected f32, f16 or bf16, found {other:?}")),
         };
-        self.release(entry);
-        if values.par_chunks(BLOCK).all(|part| part.iter().all(|v| v.is_finite())) {
-            Ok(values)
-        } else {
-            Err("holds NaN or infinity".to_owned())
+        region.release();
+        finite(values.par_chunks(BLOCK).all(|part| part.iter().all(|v| v.is_finite())))?;
+        Ok(values)
+    }
+
+    /// The mapped bytes of a tensor as its memory, where they can be used as they lie: of type `dtype`, f32 or f16, not
+    /// transposed, and where numbers may lie. The pages are noted in `pages`.
+    pub(super) fn lend(&self, entry: &Entry, dtype: Dtype, pages: &mut Pages) -> Option<Result<Bytes, String>> {
+        if entry.dtype != dtype || entry.transposed {
+            return None;
         }
+        let region = self.region(entry)?;
+        let checked = match dtype {
+            Dtype::F32 => all(&region, |b| f32::from_le_bytes(b).is_finite()),
+            Dtype::F16 => all(&region, |b| half::f16::from_le_bytes(b).is_finite()),
+            _ => return None,
+        };
+        region.release();
+        let bytes = pages.lend(region, dtype.bitsize() / 8)?;
+        Some(finite(checked).map(|()| bytes))
     }
 }
 
-impl Checkpoint {
-    /// Gives the pages of a tensor that was read back to the system, which counts them among the program's memory.
-    #[cfg(unix)]
-    fn release(&self, entry: &Entry) {
-        if let Some(map) = self.files.get(entry.file) {
-            // SAFETY: the map is read-only and of a file, so that the pages are read again when they are touched again.
-            // Where the system does not know the advice, they stay, which is no error.
-            let _ = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, entry.range.start, entry.range.len())
-            };
-        }
+fn finite(all: bool) -> Result<(), String> {
+    if all {
+        Ok(())
+    } else {
+        Err("holds NaN or infinity".to_owned())
     }
+}
 
-    #[cfg(not(unix))]
-    fn release(&self, _entry: &Entry) {}
+/// Whether all numbers of a region, of `N` bytes each, are as they should be.
+fn all<const N: usize>(region: &Region, good: impl Fn([u8; N]) -> bool + Sync) -> bool {
+    let (numbers, _) = region.bytes().as_chunks::<N>();
+    numbers.par_chunks(BLOCK).all(|part| part.iter().all(|b| good(*b)))
 }
 
 fn widen<const N: usize>(entry: &Entry, values: &[[u8; N]], one: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {

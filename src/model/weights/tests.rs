@@ -150,3 +150,53 @@ fn shards_stay_in_their_folder_and_hold_what_the_index_says() {
     std::fs::write(empty.path().join("pytorch_model.bin"), "x").unwrap();
     assert!(none().contains("pickled weights only"));
 }
+
+/// A file with one f32 matrix `[2, 2]` of 1, 2, 3, 4, whose header has `more` spaces at its end.
+fn matrix(path: &Path, more: usize) {
+    let mut header = r#"{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#.to_owned();
+    while !(header.len() + 8).is_multiple_of(8) {
+        header.push(' ');
+    }
+    header.push_str(&" ".repeat(more));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend([1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()));
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_matrix_stays_in_its_file_where_it_lies_as_memory_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    for (more, lent) in [(0, true), (4, true), (1, false)] {
+        matrix(&path, more);
+        let mut weights = Weights::open(&path, &Device::flex()).unwrap();
+        let tensor: Tensor<2> = weights.take("a", [2, 2], Init::Zeros);
+        let pages = weights.pages();
+        assert_eq!(!pages.is_empty(), lent, "{more} more bytes");
+        let read = |tensor: &Tensor<2>| crate::model::params::to_vec(tensor.clone());
+        assert_eq!(read(&tensor), [1.0, 2.0, 3.0, 4.0]);
+        pages.rest();
+        assert_eq!(read(&tensor), [1.0, 2.0, 3.0, 4.0]);
+        // Nobody else holds it, so burn would add where it lies.
+        assert_eq!(read(&tensor.add_scalar(1.0)), [2.0, 3.0, 4.0, 5.0]);
+        let mut again = Weights::open(&path, &Device::flex()).unwrap();
+        assert_eq!(values(&mut again, "a", [2, 2]), [1.0, 2.0, 3.0, 4.0]);
+        weights.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_model_whose_file_is_written_to_is_no_longer_to_be_relied_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    matrix(&path, 0);
+    let mut weights = Weights::open(&path, &Device::flex()).unwrap();
+    let _tensor: Tensor<2> = weights.take("a", [2, 2], Init::Zeros);
+    let pages = weights.pages();
+    pages.check().unwrap();
+    matrix(&path, 4);
+    assert!(matches!(pages.check(), Err(LoadError::Changed { .. })));
+    std::fs::remove_file(&path).unwrap();
+    assert!(pages.check().is_err());
+}
