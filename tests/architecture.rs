@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "audit",
         &[
-            "receipt", "adapter", "snapshot", "registry", "consent", "digest", "label", "keys",
+            "receipt", "adapter", "snapshot", "registry", "consent", "digest", "label", "keys", "sheet",
         ],
     ),
     ("sheet", &[]),
@@ -63,6 +63,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),
+    ("sysinfo", &["cli"]),
+    ("fs4", &["cli"]),
+    ("prost", &["train"]),
     ("comfy_table", &["cli"]),
 ];
 

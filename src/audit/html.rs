@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use super::finding::Finding;
 use super::report::{ExcludedLine, ImageLine, Report, Verdict};
 use crate::receipt::counted;
+use crate::sheet::Escaped as Safe;
 
 const STYLE: &str = "
 :root{--ink:#1d2430;--soft:#5d6878;--line:#dde2ea;--paper:#fff;--wash:#f5f7fa;--good:#1a7f4b;--warn:#a86400;--bad:#b3261e}
@@ -35,24 +36,6 @@ pub fn page(report: &Report, subject: &str, version: &str) -> String {
     // Writing to a string never fails.
     let _ = write(&mut out, report, subject, version);
     out
-}
-
-struct Safe<T>(T);
-
-impl<T: Display> Display for Safe<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for c in self.0.to_string().chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
 }
 
 fn write(out: &mut String, report: &Report, subject: &str, version: &str) -> std::fmt::Result {

@@ -56,6 +56,8 @@ impl Watch for Bar<'_> {
                 let what = self.context.paint_err(Style::Faint, format!("step {step:>5}"));
                 self.line(&format!("{what}  {set} {loss:.4}"));
             }
+            Event::Norms { .. } => {}
+            Event::Warning { text } => self.bar.suspend(|| self.context.warn(text)),
             Event::Tick => self.bar.inc(1),
             Event::Wrote { file } => {
                 let what = self.context.paint_err(Style::Faint, "wrote");

@@ -41,6 +41,8 @@ pub struct Context {
     pub verbose: bool,
     /// The time of this command; nothing else reads the clock. `ASSENT_NOW` (RFC 3339) sets it.
     pub now: Timestamp,
+    /// Whether `ASSENT_NOW` set the time, which then stands still.
+    still: bool,
     color_out: bool,
     color_err: bool,
 }
@@ -53,21 +55,23 @@ impl Context {
             Color::Never => false,
             Color::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
-        // Whole seconds: a time is read by people, and nothing here happens twice in one.
-        let clock = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let now = env::var("ASSENT_NOW")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(clock);
+        let set = env::var("ASSENT_NOW").ok().and_then(|text| text.parse().ok());
+        let now = set.unwrap_or_else(seconds);
         Context {
             registry: cli.registry.clone(),
             json: cli.json,
             quiet: cli.quiet,
             verbose: cli.verbose,
             now,
+            still: set.is_some(),
             color_out: !cli.json && colored(io::stdout().is_terminal()),
             color_err: colored(io::stderr().is_terminal()),
         }
+    }
+
+    /// The time of this moment, for what begins and ends within a command; [`Context::now`] where `ASSENT_NOW` is set.
+    pub fn clock(&self) -> Timestamp {
+        if self.still { self.now } else { seconds() }
     }
 
     /// Opens the registry, which must exist.
@@ -141,6 +145,11 @@ impl Context {
     pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
         Ok(std::path::absolute(path)?)
     }
+}
+
+/// The time in whole seconds: it is read by people, and nothing here happens twice in one.
+fn seconds() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn paint(colored: bool, style: Style, text: impl Display) -> String {

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
 
 use super::bar::Bar;
 use super::device::{DeviceArgs, stop_flag};
@@ -46,7 +45,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     if names_artists(context, &registry, &config)? {
         return Ok(Exit::Findings);
     }
-    let clock = || Timestamp::now();
+    let clock = || context.clock();
     let stop = stop_flag()?;
     let mut watch: Box<dyn Watch> = if context.json {
         Box::new(Lines(context))
@@ -151,6 +150,15 @@ pub fn record(registry: &mut Registry, trained: &Trained, out: &Path, context: &
         path: context.absolute(&product.path)?,
     };
     registry.add_adapter(&adapter, product.record.finished_at)?;
+    if let Some((last, path)) = product.record.last.as_ref().zip(product.last.as_ref()) {
+        let last = NewAdapter {
+            sha256: last.file,
+            tensors: last.tensors,
+            path: context.absolute(path)?,
+            ..adapter
+        };
+        registry.add_adapter(&last, product.record.finished_at)?;
+    }
     Ok(())
 }
 

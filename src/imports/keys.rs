@@ -67,6 +67,9 @@ pub const ALL: &[&str] = &[
     "validate_every_n_steps",
     "save_every_n_steps",
     "save_precision",
+    "logging_dir",
+    "log_with",
+    "log_prefix",
     "sample_every_n_steps",
     "sample_prompts",
 ];

@@ -186,6 +186,16 @@ const NEEDS: &[Need] = &[
         "alpha_mask says where masks are",
     ),
     (
+        "log_with",
+        |d| d.ours("logging_dir").is_some(),
+        "only beside logging_dir",
+    ),
+    (
+        "log_prefix",
+        |d| d.ours("logging_dir").is_some(),
+        "only beside logging_dir",
+    ),
+    (
         "lr_scheduler_num_cycles",
         |d| d.our_word("lr_scheduler") == "cosine_with_restarts",
         "only for lr_scheduler cosine_with_restarts",

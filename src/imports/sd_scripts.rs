@@ -325,8 +325,14 @@ pub(super) const TABLE: &[Row] = &[
     ("no_metadata", Idle, "adapters always carry their receipt"),
     ("metadata_*", Idle, TOLD),
     ("training_comment", Idle, TOLD),
+    ("logging_dir", Given("logging_dir", Text), ""),
+    (
+        "log_with",
+        Words("log_with", LOGS),
+        "events are written for TensorBoard alone",
+    ),
+    ("log_prefix", Given("log_prefix", Text), ""),
     ("log_*", Idle, TOLD),
-    ("logging_dir", Idle, TOLD),
     ("console_log_*", Idle, TOLD),
     ("wandb_*", Idle, TOLD),
     ("huggingface_*", Idle, TOLD),
@@ -386,5 +392,7 @@ const LOSSES: &[(&str, &str)] = &[
 ];
 
 const HUBER: &[(&str, &str)] = &[("constant", "constant"), ("exponential", "exponential"), ("snr", "snr")];
+
+const LOGS: &[(&str, &str)] = &[("tensorboard", "tensorboard"), ("all", "tensorboard")];
 
 const PRECISIONS: &[(&str, &str)] = &[("float", "float"), ("fp16", "fp16"), ("bf16", "bf16")];

@@ -56,6 +56,12 @@ fn options_of_sd_scripts() {
             "[\"d_coef=2\", \"decouple=True\"]",
         ),
         ("save_precision = \"fp16\"", "save_precision", "\"fp16\""),
+        (
+            "logging_dir = \"logs\"\nlog_with = \"all\"",
+            "log_with",
+            "\"tensorboard\"",
+        ),
+        ("logging_dir = \"logs\"\nlog_prefix = \"a\"", "log_prefix", "\"a\""),
         ("enable_bucket = false", "fit", "\"crop_centre\""),
     ] {
         let translation = translated(line);
@@ -78,6 +84,12 @@ fn groups_of_sd_scripts() {
             "network_args.colour",
         ),
         ("whatever = 1", Group::NotOffered, "whatever"),
+        ("log_with = \"tensorboard\"", Group::NoEffect, "log_with"),
+        (
+            "logging_dir = \"l\"\nlog_with = \"wandb\"",
+            Group::NotOffered,
+            "log_with",
+        ),
         ("resolution = [512, 640]", Group::NotOffered, "resolution"),
         ("max_train_epochs = 10", Group::NeedsAnswer, "max_train_epochs"),
         ("train_data_dir = \"/a\"", Group::NeedsAnswer, "train_data_dir"),

@@ -144,6 +144,9 @@ pub struct RunRecord {
     pub losses: BTreeMap<String, f64>,
     /// What it wrote.
     pub adapter: AdapterFacts,
+    /// The weights after the last update, where they were written beside others that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<AdapterFacts>,
 }
 
 impl RunRecord {
@@ -165,6 +168,7 @@ impl RunRecord {
             finished_at,
             losses,
             adapter,
+            last: None,
         })
     }
 

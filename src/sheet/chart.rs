@@ -1,6 +1,9 @@
-//! Line charts of losses over training steps.
+//! Line charts of what was measured over training steps, as PNG or as SVG.
+
+use std::ops::Range;
 
 use super::{SheetError, blank, encode, text};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// How a series is drawn.
@@ -10,6 +13,8 @@ pub enum Stroke {
     Noisy,
     /// The values joined by lines, each marked: for measurements.
     Marked,
+    /// The values joined by lines: for what does not jump.
+    Plain,
 }
 
 /// One line of a chart.
@@ -17,17 +22,19 @@ pub enum Stroke {
 pub struct Series {
     /// Its name in the legend.
     pub name: String,
-    /// (step, loss), by rising step. Values that are not finite are left out.
+    /// (step, value), by rising step. Values that are not finite are left out.
     pub points: Vec<(f64, f64)>,
     /// How it is drawn.
     pub stroke: Stroke,
 }
 
-/// A chart of losses over steps.
+/// A chart of values over steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// What stands above it.
     pub title: String,
+    /// What the values are: `loss`.
+    pub values: String,
     /// Its lines, the first drawn first.
     pub series: Vec<Series>,
 }
@@ -52,6 +59,34 @@ impl Chart {
     /// When there is no finite point.
     pub fn png(&self) -> Result<Vec<u8>, SheetError> {
         let series: Vec<Vec<(f64, f64)>> = self.series.iter().map(|series| finite(&series.points)).collect();
+        let (x, y) = self.axes(&series)?;
+        let (width, height, mut pixels) = blank(WIDTH, HEIGHT, [255; 3])?;
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        self.plot(&area, &series, x, y)
+            .map_err(|e| SheetError::Draw(e.to_string()))?;
+        drop(area);
+        encode(width, height, &pixels)
+    }
+
+    /// The chart as an SVG element, for a page. Where a line has more points than the picture has columns, only the
+    /// extremes of each stretch are drawn.
+    ///
+    /// # Errors
+    /// When there is no finite point.
+    pub fn svg(&self) -> Result<String, SheetError> {
+        let series: Vec<Vec<(f64, f64)>> = self.series.iter().map(|series| finite(&series.points)).collect();
+        let (x, y) = self.axes(&series)?;
+        let mut svg = String::new();
+        let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, HEIGHT as u32)).into_drawing_area();
+        area.fill(&WHITE).map_err(|e| SheetError::Draw(e.to_string()))?;
+        self.plot(&area, &series, x, y)
+            .map_err(|e| SheetError::Draw(e.to_string()))?;
+        drop(area);
+        Ok(svg)
+    }
+
+    /// The ranges of steps and values.
+    fn axes(&self, series: &[Vec<(f64, f64)>]) -> Result<(Range<f64>, Range<f64>), SheetError> {
         let points = || series.iter().flatten();
         let bounds = |values: &mut dyn Iterator<Item = f64>| {
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
@@ -65,24 +100,20 @@ impl Chart {
         }
         let (x, y) = (bounds(&mut points().map(|p| p.0)), bounds(&mut points().map(|p| p.1)));
         let room = ((y.1 - y.0) * 0.06).max(y.1.abs() * 1e-3).max(1e-9);
-        let (x, y) = (x.0..x.1.max(x.0 + 1.0), (y.0 - room)..(y.1 + room));
-        let (width, height, mut pixels) = blank(WIDTH, HEIGHT, [255; 3])?;
-        self.plot(&mut pixels, (width, height), &series, x, y)
-            .map_err(|e| SheetError::Draw(e.to_string()))?;
-        encode(width, height, &pixels)
+        Ok((x.0..x.1.max(x.0 + 1.0), (y.0 - room)..(y.1 + room)))
     }
 
-    fn plot(
+    fn plot<B: DrawingBackend<ErrorType: 'static>>(
         &self,
-        pixels: &mut [u8],
-        size: (u32, u32),
+        area: &DrawingArea<B, Shift>,
         series: &[Vec<(f64, f64)>],
-        x: std::ops::Range<f64>,
-        y: std::ops::Range<f64>,
+        x: Range<f64>,
+        y: Range<f64>,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .caption(text::fit(&self.title, 19.0, size.0 - 40), text::style(19.0))
+        let small = y.end.abs().max(y.start.abs()) < 0.01;
+        let width = area.dim_in_pixel().0;
+        let mut chart = ChartBuilder::on(area)
+            .caption(text::fit(&self.title, 19.0, width - 40), text::style(19.0))
             .margin(14)
             .x_label_area_size(44)
             .y_label_area_size(70)
@@ -95,21 +126,26 @@ impl Chart {
             .label_style(text::style(13.0))
             .axis_desc_style(text::style(14.0))
             .x_desc("step")
-            .y_desc("loss")
+            .y_desc(&self.values)
             .x_label_formatter(&|step| format!("{step:.0}"))
-            .y_label_formatter(&|loss| format!("{loss:.3}"))
+            .y_label_formatter(&|value| match small {
+                true => format!("{value:.1e}"),
+                false => format!("{value:.3}"),
+            })
             .draw()?;
         for (i, (points, Series { name, stroke, .. })) in series.iter().zip(&self.series).enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
             let line = match stroke {
                 Stroke::Noisy => {
-                    chart.draw_series(LineSeries::new(points.iter().copied(), colour.mix(0.22)))?;
-                    smoothed(points)
+                    chart.draw_series(LineSeries::new(thinned(points), colour.mix(0.22)))?;
+                    thinned(&smoothed(points))
                 }
                 Stroke::Marked => {
+                    let points = thinned(points);
                     chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
-                    points.clone()
+                    points
                 }
+                Stroke::Plain => thinned(points),
             };
             chart
                 .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
@@ -126,6 +162,23 @@ impl Chart {
         area.present()?;
         Ok(())
     }
+}
+
+/// The least and the largest value of each stretch of steps, where there are more points than columns to draw them in.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let stretch = points.len().div_ceil(WIDTH as usize);
+    if stretch <= 2 {
+        return points.to_vec();
+    }
+    let extremes = |part: &[(f64, f64)]| {
+        let least = part.iter().copied().reduce(|a, b| if b.1 < a.1 { b } else { a });
+        let most = part.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a });
+        let mut both: Vec<(f64, f64)> = least.into_iter().chain(most).collect();
+        both.sort_by(|a, b| a.0.total_cmp(&b.0));
+        both.dedup();
+        both
+    };
+    points.chunks(stretch).flat_map(extremes).collect()
 }
 
 fn finite(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
@@ -166,6 +219,7 @@ mod tests {
         };
         Chart {
             title: "loss".into(),
+            values: "loss".into(),
             series: vec![
                 series("training", noisy.collect(), Stroke::Noisy),
                 series("held out", held_out.to_vec(), Stroke::Marked),
@@ -199,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn a_page_has_the_same_chart_and_no_more_points_than_columns() {
+        let mut long = chart();
+        long.title = "a < b".into();
+        let wave = (0..100_000).map(|i| (f64::from(i), f64::from(i % 1000) / 1000.0));
+        long.series[0].points = wave.collect();
+        let svg = long.svg().unwrap();
+        assert!(svg.starts_with("<svg ") && svg.contains("a &lt; b") && svg.contains("held out"));
+        assert!(!svg.contains("<script") && svg.len() < 150_000, "{}", svg.len());
+        let drawn = thinned(&long.series[0].points);
+        assert!(drawn.len() <= 2 * WIDTH as usize);
+        assert!(drawn.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(drawn.iter().any(|p| p.1 == 0.0) && drawn.iter().any(|p| p.1 == 0.999));
+    }
+
+    #[test]
     fn a_single_point_and_a_flat_line_are_drawn() {
         let points = vec![(0.0, 0.4)];
         let series = vec![Series {
@@ -209,6 +278,7 @@ mod tests {
         assert!(
             Chart {
                 title: "one".into(),
+                values: "loss".into(),
                 series
             }
             .png()
@@ -225,6 +295,7 @@ mod tests {
         }];
         let error = Chart {
             title: "empty".into(),
+            values: "loss".into(),
             series,
         }
         .png()

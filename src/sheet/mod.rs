@@ -1,14 +1,17 @@
-//! Pictures about the work: contact sheets and loss curves, from plain values to the bytes of a PNG.
+//! Pictures about the work: contact sheets and curves, from plain values to the bytes of a PNG or to SVG, and text made
+//! safe for a page.
 //!
 //! It knows neither burn nor the registry, reads no file and no system font (a font is built in), and writes nothing:
 //! the caller stores the bytes. The same values give the same bytes.
 
 mod chart;
 mod contact;
+mod html;
 mod text;
 
 pub use chart::{Chart, Series, Stroke};
 pub use contact::{Row, Sheet, Tile};
+pub use html::Escaped;
 pub use text::{Line, write_lines};
 
 /// Why a picture could not be drawn.

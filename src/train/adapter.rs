@@ -1,19 +1,24 @@
 //! Training an adapter on a verified snapshot: caches, the loop, and the sealed file with its run record.
 
+mod logs;
 mod objective;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
 use jiff::Timestamp;
 
+use self::logs::Logs;
 use self::objective::{Adapter, cache};
 use super::config::AdapterConfig;
 use super::data::{Pictures, split};
 use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
 use super::networks::Networks;
+use super::page::{PAGE, Page, State};
+use super::tensorboard::{self, EventFile};
 use super::watch::{Curves, Event, Metrics, Stage};
 use super::{facts, masks};
 use crate::adapter::{AdapterFile, Format, encode};
@@ -21,12 +26,16 @@ use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::Settings;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
-use crate::receipt::{AdapterFacts, RunRecord, seal};
+use crate::receipt::{AdapterFacts, Claims, RunRecord, seal};
 use crate::sheet::{Chart, Series, Stroke};
 use crate::snapshot::VerifiedSnapshot;
 
 /// The file of the losses.
 const METRICS: &str = "metrics.jsonl";
+/// The weights that are kept.
+const ADAPTER: &str = "adapter.safetensors";
+/// The weights after the last update, where others are kept.
+const LAST: &str = "adapter-last.safetensors";
 
 /// What a training is given.
 pub struct AdapterRun<'a> {
@@ -62,6 +71,8 @@ pub struct Trained {
 pub struct Product {
     /// `adapter.safetensors`.
     pub path: PathBuf,
+    /// `adapter-last.safetensors`, where it was asked for.
+    pub last: Option<PathBuf>,
     /// What was written.
     pub record: RunRecord,
     /// The text of `run.json`.
@@ -78,8 +89,8 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
     }
 }
 
-/// Trains an adapter into `stage.out`: `adapter.safetensors`, `run.json`, `metrics.jsonl`, `loss.png`, `samples/`,
-/// `state/`.
+/// Trains an adapter into `stage.out`: `adapter.safetensors`, `run.json`, `metrics.jsonl`, `loss.png`, `run.html`,
+/// `samples/`, `state/`, and where it is asked for `adapter-last.safetensors`.
 ///
 /// # Errors
 /// Before the first step where anything does not fit; later if files cannot be written or the loss is no longer a number.
@@ -171,47 +182,99 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         timesteps,
         seen: Vec::new(),
     };
-    let (finish, _) = engine::run(&mut objective, &plan, run.resume, stage)?;
+    let page = Page {
+        title: c.run.output_name.clone(),
+        inputs: inputs.clone(),
+        total: plan.course.total,
+        metrics: METRICS.to_owned(),
+        samples: plan.name.clone(),
+    };
+    page.write(stage.out, State::Running)?;
+    let events = match &c.run.logging_dir {
+        Some(folder) => {
+            let folder = tensorboard::folder(folder, &c.run.log_prefix, started);
+            Some(EventFile::create(&folder, c, images, run.clock)?)
+        }
+        None => None,
+    };
+    let mut logs = Logs {
+        next: &mut *stage.watch,
+        out: stage.out,
+        page: Some(&page),
+        events,
+    };
+    let mut logged = Stage {
+        out: stage.out,
+        watch: &mut logs,
+        stop: stage.stop,
+    };
+    let (finish, optimizer) = engine::run(&mut objective, &plan, run.resume, &mut logged)?;
     curve(c, stage)?;
     if !finish.complete {
+        page.write(stage.out, State::Stopped)?;
         return Ok(Trained { finish, product: None });
     }
 
     objective.pipeline.check_files()?;
-    let adapter = AdapterFile {
-        modules: objective.networks.learned(),
-        header: facts::header(c, &inputs, &objective.pipeline, (images, finish.kept_step))?,
-    };
-    let mut container = encode(&adapter, Format::Kohya, c.run.save_precision.into())?;
-    let sealed = seal(&mut container, inputs.claims(finish.kept_step)?)?;
-    let path = stage.out.join("adapter.safetensors");
-    let written = container.write(&path)?;
-    let facts = AdapterFacts {
-        file: written.file,
-        tensors: written.tensors,
-        receipt: sealed.digest,
-        modules: adapter.modules.len() as u64,
-    };
-    let record = RunRecord::new(
+    let header = |steps| facts::header(c, &inputs, &objective.pipeline, (images, steps));
+    let (at, kept) = (stage.out.join(ADAPTER), finish.kept_step);
+    let facts = keep(&objective, header(kept)?, inputs.claims(kept)?, &at)?;
+    let mut wrote = vec![ADAPTER];
+    let mut last = None;
+    if c.run.save_last_weights {
+        engine::show_last(&mut objective, &optimizer);
+        let header = facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?;
+        let mut claims = inputs.claims(finish.step)?;
+        claims.settings.insert("weights".to_owned(), "last".to_owned());
+        last = Some(keep(&objective, header, claims, &stage.out.join(LAST))?);
+        wrote.push(LAST);
+    }
+    let mut record = RunRecord::new(
         inputs,
         finish.kept_step,
         (started, (run.clock)()),
         finish.losses.clone(),
         facts,
     )?;
+    record.last = last;
     let record_text = record.to_json()?;
     write_atomic(&stage.out.join("run.json"), record_text.as_bytes())
         .map_err(TrainError::io(&stage.out.join("run.json")))?;
-    for file in ["adapter.safetensors", "run.json", "loss.png"] {
+    page.write(stage.out, State::Done(&record))?;
+    wrote.extend(["run.json", "loss.png", PAGE]);
+    for file in wrote {
         stage.tell(&Event::Wrote { file: file.to_owned() });
     }
     Ok(Trained {
         finish,
         product: Some(Product {
-            path,
+            path: at,
+            last: record.last.as_ref().map(|_| stage.out.join(LAST)),
             record,
             record_text,
         }),
+    })
+}
+
+/// Writes the weights that lie on the model, with their receipt.
+fn keep(
+    objective: &Adapter<'_>,
+    header: BTreeMap<String, String>,
+    claims: Claims,
+    path: &Path,
+) -> Result<AdapterFacts, TrainError> {
+    let adapter = AdapterFile {
+        modules: objective.networks.learned(),
+        header,
+    };
+    let mut container = encode(&adapter, Format::Kohya, objective.run.config.run.save_precision.into())?;
+    let sealed = seal(&mut container, claims)?;
+    let written = container.write(path)?;
+    Ok(AdapterFacts {
+        file: written.file,
+        tensors: written.tensors,
+        receipt: sealed.digest,
+        modules: adapter.modules.len() as u64,
     })
 }
 
@@ -234,7 +297,7 @@ fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {
 
 /// `loss.png`: the losses by step.
 fn curve(config: &AdapterConfig, stage: &Stage<'_>) -> Result<(), TrainError> {
-    let Curves { train, validation } = Metrics::read(&stage.out.join(METRICS))?;
+    let Curves { train, validation, .. } = Metrics::read(&stage.out.join(METRICS))?;
     if train.is_empty() {
         return Ok(());
     }
@@ -252,6 +315,7 @@ fn curve(config: &AdapterConfig, stage: &Stage<'_>) -> Result<(), TrainError> {
     }
     let chart = Chart {
         title: format!("{}: loss by step", config.run.output_name),
+        values: "loss".to_owned(),
         series,
     };
     write_atomic(&stage.out.join("loss.png"), &chart.png()?).map_err(TrainError::io(&stage.out.join("loss.png")))

@@ -53,6 +53,9 @@ impl AdapterConfig {
         let beside = path.parent().unwrap_or(Path::new("."));
         let base = &mut parsed.run.pretrained_model_name_or_path;
         *base = beside.join(&*base);
+        if let Some(logs) = &mut parsed.run.logging_dir {
+            *logs = beside.join(&*logs);
+        }
         if let Some(masks) = &mut parsed.data.conditioning_data_dir {
             *masks = beside.join(&*masks);
         }
@@ -92,10 +95,18 @@ impl AdapterConfig {
             target: keys::section(text)?,
             optimisation: keys::section(text)?,
         };
+        config.run.check()?;
         config.data.check()?;
         config.network.check()?;
         config.target.check()?;
         config.optimisation.check()?;
+        if config.run.save_last_weights && !config.optimisation.keeps_others() {
+            return Err(
+                "save_last_weights: the last weights are kept already; hint: it is for ema_decay, AdamWScheduleFree and \
+                 early_stopping_patience"
+                    .to_owned(),
+            );
+        }
         if config.optimisation.early_stopping_patience.is_some()
             && (config.data.validation_split == 0.0 || config.run.validate_every_n_steps == 0)
         {
@@ -218,6 +229,19 @@ mod tests {
             ("masked_loss = true\nconditioning_data_dir = \"m\"\n", None),
             ("ema_decay = 1.0\n", Some("ema_decay")),
             ("early_stopping_patience = 2\n", Some("set validation_split")),
+            (
+                "logging_dir = \"logs\"\nlog_with = \"tensorboard\"\nlog_prefix = \"a\"\n",
+                None,
+            ),
+            ("log_with = \"tensorboard\"\n", Some("set logging_dir")),
+            ("log_prefix = \"a\"\n", Some("set logging_dir")),
+            ("logging_dir = \"logs\"\nlog_with = \"wandb\"\n", Some("wandb")),
+            (
+                "logging_dir = \"logs\"\nlog_prefix = \"../a\"\n",
+                Some("beginning of a name"),
+            ),
+            ("save_last_weights = true\n", Some("ema_decay")),
+            ("save_last_weights = true\nema_decay = 0.9\n", None),
             ("use = \"commercial\"\n", None),
             ("use = \"fun\"\n", Some("fun")),
         ] {

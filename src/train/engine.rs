@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::TrainError;
+use super::norms::Norms;
 use super::optimizer::{Gradients, Method, Optimizer, Part, Slot, accumulate, clip};
 use super::schedule::Course;
 use super::state;
@@ -165,21 +166,31 @@ pub fn run<O: Objective + Clone + Send>(
             });
         }
         let grad_norm = clip(&mut gradients, plan.max_grad_norm);
+        let before: Vec<Vec<f32>> = optimizer.slots.values().map(|slot| slot.value.clone()).collect();
         let lr = optimizer.update(&gradients, lr);
+        let norms = Norms::of(&optimizer.slots, &before);
+        drop(before);
         objective.learn(&seen);
         replicas.learn(&seen);
         let step = optimizer.step;
+        let (weight_norm, update_norm) = norms.total();
         let event = Event::Step {
             step,
             loss,
             lr,
             grad_norm,
+            weight_norm,
+            update_norm,
         };
         metrics.add(&event)?;
         stage.tell(&event);
         let due = |every: u64| step == total || (every > 0 && step.is_multiple_of(every));
         let stopped = stage.stopped();
         if due(plan.validate_every_n_steps) {
+            let Norms { weights, updates } = norms;
+            let event = Event::Norms { step, weights, updates };
+            metrics.add(&event)?;
+            stage.tell(&event);
             show(objective, &optimizer, Some(Optimizer::kept));
             let losses = validate(objective, step, &mut metrics, stage)?;
             watch(step, losses, &mut optimizer, &mut best);
@@ -214,6 +225,11 @@ pub fn run<O: Objective + Clone + Send>(
         }
     }
     Ok((finish, optimizer))
+}
+
+/// Puts the weights after the last update into the model, whatever is kept.
+pub fn show_last<O: Objective>(objective: &mut O, optimizer: &Optimizer) {
+    show(objective, optimizer, Some(|_, slot| slot.value.clone()));
 }
 
 /// Everything that a checkpoint holds.

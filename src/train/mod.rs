@@ -14,10 +14,13 @@ pub mod loss;
 pub mod masks;
 mod networks;
 pub mod noise;
+pub mod norms;
 pub mod optimizer;
+pub mod page;
 pub mod schedule;
 pub mod state;
 pub mod stopping;
+pub mod tensorboard;
 pub mod timesteps;
 pub mod watch;
 

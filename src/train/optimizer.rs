@@ -22,6 +22,8 @@ pub use lion::LionConfig;
 pub use prodigy::ProdigyConfig;
 pub use schedule_free::ScheduleFreeConfig;
 
+pub(super) use gradients::sum;
+
 use adafactor::SecondMoment;
 use blockwise::Blockwise;
 

@@ -2,6 +2,7 @@
 //!
 //! No time stands in the metrics: two runs of one configuration write the same bytes.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,19 @@ pub enum Event {
         lr: f64,
         /// Norm of the gradient before clipping.
         grad_norm: f64,
+        /// Norm of the weights under training after it.
+        weight_norm: f64,
+        /// Norm of what it added to them.
+        update_norm: f64,
+    },
+    /// The same norms by kind of module, beside each validation.
+    Norms {
+        /// Updates done.
+        step: u64,
+        /// Of the weights, by the names of [`super::norms::kind`].
+        weights: BTreeMap<String, f64>,
+        /// Of the last update.
+        updates: BTreeMap<String, f64>,
     },
     /// A loss on pictures that are not trained on, with the same timesteps and noise each time.
     Validation {
@@ -58,6 +72,11 @@ pub enum Event {
     Wrote {
         /// Its name.
         file: String,
+    },
+    /// Something that does not stop the run.
+    Warning {
+        /// What, in a sentence.
+        text: String,
     },
 }
 
@@ -144,7 +163,7 @@ impl Metrics {
         self.file.write_all(line.as_bytes()).map_err(TrainError::io(&self.path))
     }
 
-    /// The losses in a file of metrics: `(step, loss)` of the steps, and of each validated set.
+    /// The curves in a file of metrics: `(step, value)` of the steps, and of each validated set.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -157,20 +176,40 @@ impl Metrics {
             let (Some(step), Some(loss)) = (number("step"), number("loss")) else {
                 continue;
             };
-            match value.get("set").and_then(serde_json::Value::as_str) {
-                None => curves.train.push((step, loss)),
-                Some(set) => curves.validation.entry(set.to_owned()).or_default().push((step, loss)),
+            if let Some(set) = value.get("set").and_then(serde_json::Value::as_str) {
+                curves.validation.entry(set.to_owned()).or_default().push((step, loss));
+                continue;
+            }
+            curves.train.push((step, loss));
+            for (name, curve) in [
+                ("lr", &mut curves.lr),
+                ("grad_norm", &mut curves.grad_norm),
+                ("weight_norm", &mut curves.weight_norm),
+                ("update_norm", &mut curves.update_norm),
+            ] {
+                curve.extend(number(name).map(|value| (step, value)));
             }
         }
         Ok(curves)
     }
 }
 
-/// Losses by step.
+/// Values by step.
+pub type Curve = Vec<(f64, f64)>;
+
+/// What was measured along a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curves {
-    /// Of the batches trained on.
-    pub train: Vec<(f64, f64)>,
-    /// Of each held-out set.
-    pub validation: std::collections::BTreeMap<String, Vec<(f64, f64)>>,
+    /// The losses of the batches trained on.
+    pub train: Curve,
+    /// Those of each held-out set.
+    pub validation: BTreeMap<String, Curve>,
+    /// Learning rates.
+    pub lr: Curve,
+    /// Norms of the gradient before clipping.
+    pub grad_norm: Curve,
+    /// Norms of the weights.
+    pub weight_norm: Curve,
+    /// Norms of what the updates added to them.
+    pub update_norm: Curve,
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::Device;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::assets::Assets;
@@ -61,7 +60,7 @@ impl Studio<'_> {
             device: &device,
             device_name: &self.device.name(),
             resume: false,
-            clock: &Timestamp::now,
+            clock: &|| self.context.clock(),
         };
         let mut watch = Bar::new(self.context);
         let trained = train_adapter(

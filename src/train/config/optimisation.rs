@@ -197,6 +197,13 @@ impl Optimisation {
         }
     }
 
+    /// Whether the weights that are kept may be others than the last ones.
+    #[must_use]
+    pub fn keeps_others(&self) -> bool {
+        let averaged = self.ema_decay.is_some() || self.optimizer_type == OptimizerType::AdamWScheduleFree;
+        averaged || self.early_stopping_patience.is_some()
+    }
+
     /// When to end early.
     #[must_use]
     pub fn early_stopping(&self) -> Option<EarlyStopping> {

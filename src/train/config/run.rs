@@ -51,6 +51,14 @@ impl From<BasePrecision> for weights::Precision {
     }
 }
 
+/// Who reads the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogWith {
+    /// TensorBoard.
+    Tensorboard,
+}
+
 /// The section of the run itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -88,9 +96,36 @@ pub struct Run {
     /// What the samples show.
     #[serde(default)]
     pub sample_prompts: Vec<String>,
+    /// Whether the last weights are written too, into `adapter-last.safetensors`, where others are kept: an average, or
+    /// those of the best validation.
+    #[serde(default)]
+    pub save_last_weights: bool,
+    /// Where TensorBoard's event files go, each run in a folder of its own; relative to the configuration's own folder.
+    #[serde(default)]
+    pub logging_dir: Option<PathBuf>,
+    /// What they are for; `logging_dir` alone means this too.
+    #[serde(default)]
+    pub log_with: Option<LogWith>,
+    /// What the names of those folders begin with; the time of the start follows.
+    #[serde(default)]
+    pub log_prefix: String,
     /// How the file keeps its numbers.
     #[serde(default)]
     pub save_precision: Precision,
+}
+
+impl Run {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let hint = "hint: set logging_dir, the folder that TensorBoard's event files go to";
+        match (&self.logging_dir, self.log_with, self.log_prefix.as_str()) {
+            (None, Some(_), _) => Err(format!("log_with: there is no place for the events; {hint}")),
+            (None, None, prefix) if !prefix.is_empty() => Err(format!("log_prefix: nothing is logged; {hint}")),
+            (_, _, prefix) if prefix.contains(['/', '\\']) || prefix.contains("..") => Err(format!(
+                "log_prefix: expected the beginning of a name, found `{prefix}`; hint: folders belong into logging_dir"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn title() -> String {

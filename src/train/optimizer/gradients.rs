@@ -10,7 +10,7 @@ use super::CHUNK;
 pub type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// A sum in f64 over pieces of a fixed size, in their order, so that it does not depend on the number of threads.
-pub(super) fn sum(n: usize, piece: impl Fn(std::ops::Range<usize>) -> f64 + Sync) -> f64 {
+pub(in crate::train) fn sum(n: usize, piece: impl Fn(std::ops::Range<usize>) -> f64 + Sync) -> f64 {
     let pieces: Vec<f64> = (0..n.div_ceil(CHUNK))
         .into_par_iter()
         .map(|i| piece(i * CHUNK..((i + 1) * CHUNK).min(n)))
