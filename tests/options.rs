@@ -23,7 +23,7 @@ const PLAIN: &str = "output_name = \"rings\"\npretrained_model_name_or_path = \"
                      resolution = 32\nnetwork_dim = 2\nnetwork_alpha = 2\nmax_train_steps = 4\nseed = 5\n\
                      gradient_accumulation_steps = 2\n";
 
-/// Options that go together; each option of objective and optimisation is in one of them.
+/// Options that go together; each option of data, objective and optimisation is in one of them.
 const CASES: &[(&str, &str)] = &[
     (
         "prodigy",
@@ -54,6 +54,14 @@ const CASES: &[(&str, &str)] = &[
         "lion",
         "optimizer_type = \"Lion\"\nlearning_rate = 1e-3\nlr_scheduler = \"polynomial\"\nlr_scheduler_power = 2.0\n\
          loss_type = \"l1\"\nv_pred_like_loss = 0.2\nmasked_loss = true\nconditioning_data_dir = \"masks\"\n",
+    ),
+    (
+        "words",
+        "learning_rate = 1e-3\ntrain_batch_size = 3\nnum_repeats = 2\nshuffle_caption = true\nkeep_tokens = 1\n\
+         caption_separator = \" \"\ncaption_tag_dropout_rate = 0.3\ncaption_dropout_rate = 0.2\n\
+         caption_dropout_every_n_epochs = 3\ncaption_prefix = \"{old|new} ink\"\nenable_wildcard = true\n\
+         caption_templates = [\"a drawing of {}\", \"{} on paper\"]\ntrigger_phrase = \"night\"\ncaption_trigger = true\n\
+         token_warmup_step = 0.5\n",
     ),
     (
         "sample",

@@ -93,7 +93,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether the trigger phrase, a sample prompt, or a caption of the snapshot names an artist who opted out. Captions
+/// Whether the trigger phrase, a sample prompt, words that are put into captions, or a caption of the snapshot name an artist who opted out. Captions
 /// count unless the snapshot's own policy lets them name such artists.
 fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig) -> Result<bool> {
     let document = Document::of(registry, &config.run.snapshot).hint("`assent snapshot list` lists them")?;
@@ -114,7 +114,8 @@ fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig)
         let caption = member.caption.as_deref()?;
         Some((format!("the caption of {}", member.image.short()), caption))
     });
-    let texts = trigger.chain(title).chain(prompts).chain(captions);
+    let words = config.subset.words().map(|(key, text)| (format!("`{key}`"), text));
+    let texts = trigger.chain(title).chain(prompts).chain(words).chain(captions);
     Ok(names::opted_out(context, registry, texts)? > 0)
 }
 

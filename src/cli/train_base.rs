@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         snapshot.members().len(),
         snapshot.name()
     ));
-    let pictures = Pictures::load(&snapshot, config.resolution, Fit::PadWhite, false)?;
+    let pictures = Pictures::load(&snapshot, config.resolution, Fit::PadWhite)?;
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make `{}`", args.out.display()))?;
     let (device, stop) = (args.device.get()?, stop_flag()?);
     let run = BaseRun {

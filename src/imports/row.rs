@@ -29,8 +29,6 @@ pub(super) enum How {
     Words(&'static str, &'static [(&'static str, &'static str)]),
     /// No effect on the result.
     Idle,
-    /// No effect where all places say the same.
-    Alike,
     /// Not offered, but for values that mean nothing: those that are off, and these.
     Missing(&'static [&'static str]),
     /// Only the user knows.
@@ -70,8 +68,6 @@ fn follow(draft: &mut Draft, name: &str, how: How, why: &str) {
     let differ = values.len() > 1;
     match how {
         How::Idle => draft.note(Group::NoEffect, name, why),
-        How::Alike if differ => draft.note(Group::NotOffered, name, why),
-        How::Alike => draft.note(Group::NoEffect, name, "all pictures are alike in it"),
         How::Ask if off => draft.note(Group::NoEffect, name, "empty"),
         How::Ask => draft.note(Group::NeedsAnswer, name, why),
         How::Missing(nothing) => {

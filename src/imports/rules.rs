@@ -48,23 +48,21 @@ pub(super) fn buckets(draft: &mut Draft, name: &str) {
     }
 }
 
-/// What counts only where captions are shuffled or lose their tags.
-pub(super) fn of_shuffling(draft: &mut Draft, name: &str) {
-    let parts = ["shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step"];
-    let counts = parts
-        .iter()
-        .any(|part| draft.all.get(*part).is_some_and(|v| !v.iter().all(is_off)));
-    match counts {
-        true => draft.note(
+/// How often each picture is in an epoch: one number for all.
+pub(super) fn repeats(draft: &mut Draft, name: &str) {
+    let values = draft.all.get(name).map_or(0, Vec::len);
+    match draft
+        .number(name)
+        .filter(|n| n.fract() == 0.0 && (1.0..1e6).contains(n))
+    {
+        Some(1.0) => draft.note(Group::NoEffect, name, "as usual"),
+        Some(repeats) => draft.write("num_repeats", repeats as i64, &[name]),
+        None if values > 1 => draft.note(
             Group::NotOffered,
             name,
-            "captions are trained on as the snapshot froze them",
+            "pictures count alike: datasets have no weights",
         ),
-        false => draft.note(
-            Group::NoEffect,
-            name,
-            "only beside shuffle_caption or caption_tag_dropout_rate",
-        ),
+        None => draft.note(Group::NoEffect, name, "empty"),
     }
 }
 
@@ -155,6 +153,13 @@ const NEEDS: &[Need] = &[
         is_scaled,
         "only for huber_schedule constant and exponential",
     ),
+    ("keep_tokens", divides, OF_TAGS),
+    ("keep_tokens_separator", divides, OF_TAGS),
+    (
+        "token_warmup_min",
+        |d| d.ours("token_warmup_step").is_some(),
+        "only beside token_warmup_step",
+    ),
     (
         "noise_offset_random_strength",
         |d| d.ours("noise_offset").is_some(),
@@ -221,6 +226,13 @@ const NEEDS: &[Need] = &[
         "only for a loss on the velocity",
     ),
 ];
+
+const OF_TAGS: &str = "only beside shuffle_caption, caption_tag_dropout_rate or token_warmup_step";
+
+fn divides(draft: &Draft) -> bool {
+    let parts = ["shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step"];
+    parts.iter().any(|part| draft.ours(part).is_some())
+}
 
 fn is_huber(draft: &Draft) -> bool {
     matches!(draft.our_word("loss_type"), "huber" | "smooth_l1")

@@ -2,7 +2,7 @@
 //!
 //! The options of a dataset configuration and the arguments of networks and optimizers stand among them.
 
-use super::row::How::{Alike, Ask, Given, Idle, Later, Missing, Rule, Same, Words};
+use super::row::How::{Ask, Given, Idle, Later, Missing, Rule, Same, Words};
 use super::row::Kind::{Flag, Number, Text, Whole};
 use super::row::Row;
 use super::{optimizer, rules};
@@ -11,7 +11,6 @@ const COMPUTED: &str = "how the machine computes; here as --device says";
 const TOLD: &str = "logs, names and where things are put";
 const KEPT: &str = "what is kept along the way; every run here can be resumed";
 const CACHES: &str = "what is computed once and kept";
-const CAPTIONS: &str = "captions are trained on as the snapshot froze them";
 const AUGMENTED: &str = "pictures are trained on as they are";
 const BUCKETS: &str = "there are no buckets of aspect ratios: pictures become square as `fit` says";
 const BLOCKS: &str = "blocks have ranks and rates by rank_pattern, alpha_pattern and lr_pattern; write them there";
@@ -54,16 +53,8 @@ pub(super) const TABLE: &[Row] = &[
     ),
     ("caption_extension", Ask, "say it to `assent ingest --captions EXT`"),
     ("caption_extention", Ask, "say it to `assent ingest --captions EXT`"),
-    (
-        "class_tokens",
-        Ask,
-        "it stands for captions that are missing: write it into caption files before `assent ingest`",
-    ),
-    (
-        "dataset_repeats",
-        Alike,
-        "pictures count alike: datasets have no weights",
-    ),
+    ("class_tokens", Given("class_tokens", Text), ""),
+    ("dataset_repeats", Rule(rules::repeats), ""),
     ("dataset_class", Missing(&[]), "datasets are snapshots"),
     ("custom_attributes*", Missing(&[]), "datasets are snapshots"),
     (
@@ -90,18 +81,26 @@ pub(super) const TABLE: &[Row] = &[
     ("conditioning_data_dir", Given("conditioning_data_dir", Text), ""),
     // Captions.
     ("caption_dropout_rate", Same("caption_dropout_rate", Number), ""),
-    ("caption_dropout_every_n_epochs", Missing(&[]), CAPTIONS),
-    ("caption_tag_dropout_rate", Missing(&[]), CAPTIONS),
-    ("shuffle_caption", Missing(&[]), CAPTIONS),
-    ("keep_tokens", Rule(rules::of_shuffling), CAPTIONS),
-    ("keep_tokens_separator", Missing(&[]), CAPTIONS),
-    ("caption_separator", Rule(rules::of_shuffling), CAPTIONS),
-    ("secondary_separator", Missing(&[]), CAPTIONS),
-    ("enable_wildcard", Missing(&[]), CAPTIONS),
-    ("caption_prefix", Missing(&[]), CAPTIONS),
-    ("caption_suffix", Missing(&[]), CAPTIONS),
-    ("token_warmup_min", Missing(&["1"]), CAPTIONS),
-    ("token_warmup_step", Missing(&[]), CAPTIONS),
+    (
+        "caption_dropout_every_n_epochs",
+        Given("caption_dropout_every_n_epochs", Whole),
+        "",
+    ),
+    (
+        "caption_tag_dropout_rate",
+        Given("caption_tag_dropout_rate", Number),
+        "",
+    ),
+    ("shuffle_caption", Given("shuffle_caption", Flag), ""),
+    ("keep_tokens", Given("keep_tokens", Whole), ""),
+    ("keep_tokens_separator", Given("keep_tokens_separator", Text), ""),
+    ("caption_separator", Given("caption_separator", Text), ""),
+    ("secondary_separator", Given("secondary_separator", Text), ""),
+    ("enable_wildcard", Given("enable_wildcard", Flag), ""),
+    ("caption_prefix", Given("caption_prefix", Text), ""),
+    ("caption_suffix", Given("caption_suffix", Text), ""),
+    ("token_warmup_min", Given("token_warmup_min", Whole), ""),
+    ("token_warmup_step", Given("token_warmup_step", Number), ""),
     ("weighted_captions", Missing(&[]), "words in captions have no weights"),
     ("max_token_length", Missing(&["75"]), "captions have up to 75 tokens"),
     (

@@ -2,6 +2,7 @@
 
 mod logs;
 mod objective;
+mod texts;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use jiff::Timestamp;
 
 use self::logs::Logs;
 use self::objective::{Adapter, cache};
+use self::texts::Texts;
 use super::config::AdapterConfig;
-use super::data::{Pictures, split};
+use super::data::{Entry, Order, split};
 use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
 use super::networks::Networks;
@@ -114,9 +116,9 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             c.data.resolution
         )));
     }
-    let load =
-        |set: &VerifiedSnapshot| Pictures::load(set, c.data.resolution, c.data.fit.into(), c.data.allow_empty_captions);
-    let pictures = load(run.snapshot)?;
+    let subset = Arc::new(c.subset.clone());
+    let entries = Entry::of(run.snapshot, &subset)?;
+    let others = run.others.map(|set| Entry::of(set, &subset)).transpose()?;
     pipeline.schedule = c
         .target
         .schedule(&pipeline.schedule_config)
@@ -127,26 +129,27 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         .target
         .timesteps(pipeline.schedule.len())
         .map_err(TrainError::Setting)?;
-    let mut cached = cache(&pipeline, &pictures, c.run.seed, device, stage)?;
-    if let Some(source) = c.data.masks() {
+    let texts = Arc::new(Texts::new(&pipeline, device));
+    let mut cached = cache(&pipeline, entries, &texts, run, stage)?;
+    if let Some(source) = c.subset.masks() {
         let side = cached.shape[1];
         cached.masks = Some(masks::load(
-            run.snapshot,
+            &cached.entries,
             source,
             c.data.resolution,
             side,
             c.data.fit.into(),
         )?);
     }
-    let (training, held) = split(pictures.len(), c.data.validation_split, c.run.seed);
+    let (training, held) = split(cached.entries.len(), c.data.validation_split, c.run.seed);
+    let trigger = c.run.trigger_phrase.as_deref();
     let mut sets = Vec::new();
     if !held.is_empty() {
-        sets.push(cached.held_out("held_out", &held));
+        sets.push(cached.held_out("held_out", &held, &texts, trigger));
     }
-    if let Some(others) = run.others {
-        let pictures = load(others)?;
-        let all: Vec<usize> = (0..pictures.len()).collect();
-        sets.push(cache(&pipeline, &pictures, c.run.seed, device, stage)?.held_out("others", &all));
+    if let Some(others) = others {
+        let all: Vec<usize> = (0..others.len()).collect();
+        sets.push(cache(&pipeline, others, &texts, run, stage)?.held_out("others", &all, &texts, trigger));
     }
 
     pipeline.vae.pages().rest();
@@ -170,13 +173,15 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     }
     let plan = plan(c, inputs.identity()?)?;
     let images = training.len();
+    let turns = training.iter().map(|&i| (i, cached.entries[i].subset.num_repeats));
+    let order = Order::new([turns.collect()], c.data.train_batch_size, c.run.seed);
     let mut objective = Adapter {
         run,
-        empty: Arc::new(pipeline.embed(&[""], device).into()),
+        texts,
         pipeline,
         networks,
         cached: Arc::new(cached),
-        training: Arc::new(training),
+        order: Arc::new(order),
         sets: Arc::new(sets),
         aim: c.target.aim(),
         timesteps,

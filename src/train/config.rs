@@ -9,6 +9,7 @@ mod objective;
 mod optimisation;
 mod optimizer;
 mod run;
+mod subset;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ pub use objective::Target;
 pub use optimisation::Optimisation;
 pub use optimizer::{Arguments, OptimizerType};
 pub use run::{Precision, Run};
+pub use subset::Subset;
 
 use super::error::TrainError;
 use crate::digest::Sha256Digest;
@@ -28,8 +30,10 @@ use crate::digest::Sha256Digest;
 pub struct AdapterConfig {
     /// What is trained on what, and what is left behind.
     pub run: Run,
-    /// The pictures and captions.
+    /// How pictures are made equal and batched.
     pub data: Data,
+    /// How the pictures and captions of the snapshot are drawn.
+    pub subset: Subset,
     /// The adapter's form.
     pub network: Network,
     /// What is asked of the model.
@@ -56,16 +60,18 @@ impl AdapterConfig {
         if let Some(logs) = &mut parsed.run.logging_dir {
             *logs = beside.join(&*logs);
         }
-        if let Some(masks) = &mut parsed.data.conditioning_data_dir {
+        if let Some(masks) = &mut parsed.subset.conditioning_data_dir {
             *masks = beside.join(&*masks);
         }
         Ok((parsed, Sha256Digest::of_bytes(text.as_bytes())))
     }
 
-    /// The options of adapter, objective and optimisation that are not as they are without the user's word, as text.
+    /// The options of data, adapter, objective and optimisation that are not as they are without the user's word, as text.
     #[must_use]
     pub fn beyond_defaults(&self) -> BTreeMap<String, String> {
         let mut all = self.objective_options();
+        all.extend(keys::differing(&self.data, "resolution = 1"));
+        all.extend(keys::differing(&self.subset, ""));
         all.extend(keys::differing(&self.network, "network_dim = 1\nnetwork_alpha = 1.0"));
         all.extend(keys::differing(&self.optimisation, "max_train_steps = 1"));
         all
@@ -84,6 +90,7 @@ impl AdapterConfig {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut known = keys::of::<Run>();
         known.extend(keys::of::<Data>());
+        known.extend(keys::of::<Subset>());
         known.extend(keys::of::<Network>());
         known.extend(keys::of::<Target>());
         known.extend(keys::of::<Optimisation>());
@@ -91,12 +98,14 @@ impl AdapterConfig {
         let config = Self {
             run: keys::section(text)?,
             data: keys::section(text)?,
+            subset: keys::section(text)?,
             network: keys::section(text)?,
             target: keys::section(text)?,
             optimisation: keys::section(text)?,
         };
         config.run.check()?;
-        config.data.check()?;
+        config.subset.check(config.run.trigger_phrase.as_deref())?;
+        config.data.check(&config.subset)?;
         config.network.check()?;
         config.target.check()?;
         config.optimisation.check()?;
@@ -116,6 +125,15 @@ impl AdapterConfig {
             );
         }
         Ok(config)
+    }
+}
+
+/// Fails with a hint where something is set that has no effect without something else.
+fn needs(is_set: bool, key: &str, there: bool, hint: &str) -> Result<(), String> {
+    if is_set && !there {
+        Err(format!("{key}: it has no effect alone; hint: {hint}"))
+    } else {
+        Ok(())
     }
 }
 
@@ -259,6 +277,7 @@ mod tests {
         let sections = [
             keys::of::<Run>(),
             keys::of::<Data>(),
+            keys::of::<Subset>(),
             keys::of::<Network>(),
             keys::of::<Target>(),
             keys::of::<Optimisation>(),
@@ -311,7 +330,13 @@ mod tests {
         };
         assert_eq!(
             told("").into_keys().collect::<Vec<_>>(),
-            ["learning_rate", "max_train_steps", "network_alpha", "network_dim"]
+            [
+                "learning_rate",
+                "max_train_steps",
+                "network_alpha",
+                "network_dim",
+                "resolution"
+            ]
         );
         let more = told("loss_type = \"huber\"\nema_decay = 0.99\noptimizer_args = [\"eps=1e-6\"]\n");
         assert_eq!(more["loss_type"], "huber");

@@ -35,31 +35,42 @@ pub enum TrainError {
     #[error("{0}")]
     Setting(String),
     /// A picture of the snapshot that cannot be read.
-    #[error("picture `{id}` of the snapshot cannot be read: {source}")]
+    #[error("the picture `{path}` cannot be read: {source}")]
     Picture {
-        /// Its digest.
-        id: String,
+        /// Its file.
+        path: PathBuf,
         /// Why.
         source: PixelsError,
     },
+    /// A picture that is no longer what was verified.
+    #[error("the picture `{path}` was changed after its snapshot was verified: expected {expected}, found {found}")]
+    Changed {
+        /// Its file.
+        path: PathBuf,
+        /// The digest that was verified.
+        expected: String,
+        /// The digest of what is there now.
+        found: String,
+    },
     /// A mask that cannot be read.
     #[error(
-        "the mask of picture `{id}` cannot be read from `{path}`: {source}; hint: masks are PNG files named as the pictures, \
-         in the folder `conditioning_data_dir`"
+        "the mask `{path}` of a picture cannot be read: {source}; hint: masks are PNG files named as the pictures, in the \
+         folder `conditioning_data_dir`"
     )]
     Mask {
-        /// The picture's digest.
-        id: String,
         /// The mask's file.
         path: PathBuf,
         /// Why.
         source: PixelsError,
     },
     /// A picture without a caption.
-    #[error("picture `{id}` has no caption; hint: write one beside it (`NAME.txt`) or set `allow_empty_captions`")]
+    #[error(
+        "`{path}` has no caption; hint: write one beside it (`NAME.txt`), ingest it again and freeze a new snapshot, or set \
+         class_tokens or allow_empty_captions"
+    )]
     NoCaption {
-        /// Its digest.
-        id: String,
+        /// Its file.
+        path: PathBuf,
     },
     /// The configuration says that the adapter may earn, and pictures of the snapshot may not.
     #[error(

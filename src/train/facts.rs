@@ -142,7 +142,7 @@ pub fn inputs(
             c.optimisation.gradient_accumulation_steps.to_string(),
         ),
         ("max_grad_norm", c.optimisation.max_grad_norm.to_string()),
-        ("caption_dropout_rate", c.data.caption_dropout_rate.to_string()),
+        ("caption_dropout_rate", c.subset.caption_dropout_rate.to_string()),
         (
             "min_snr_gamma",
             c.target
@@ -239,7 +239,7 @@ pub fn header(
             warmup_steps: c.optimisation.warmup(),
             accumulation: c.optimisation.gradient_accumulation_steps,
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
-            caption_dropout: c.data.caption_dropout_rate,
+            caption_dropout: c.subset.caption_dropout_rate,
             min_snr_gamma: c.target.min_snr_gamma.map(f64::from),
             noise_offset: c.target.noise_offset,
         },

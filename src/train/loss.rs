@@ -1,5 +1,7 @@
 //! The training objective, and the loss on held-out pictures that does not depend on chance.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::aim::{Aim, LossType};
@@ -122,7 +124,7 @@ pub struct HeldOut {
     /// Width and height of the pictures in pixels.
     pub size: [usize; 2],
     /// The caption of each.
-    pub captions: Vec<Caption>,
+    pub captions: Vec<Arc<Caption>>,
 }
 
 /// A caption as plain values.
@@ -169,7 +171,7 @@ pub fn validate(
             .iter()
             .map(|(i, t)| Draws::new(0, &format!("validation/{}/{t}", set.ids[*i])).normals(set.shape.iter().product()))
             .collect();
-        let captions = part.iter().map(|(i, _)| &set.captions[*i]);
+        let captions = part.iter().map(|(i, _)| &*set.captions[*i]);
         let (context, added) = conditions(captions, unet, set.size, device);
         let inputs = Batch {
             latents: stack(part.iter().map(|(i, _)| set.latents[*i].as_slice()), set.shape, device),

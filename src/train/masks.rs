@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use super::data::Entry;
 use super::error::TrainError;
 use crate::digest::Sha256Digest;
 use crate::pixels::{self, Channel, Fit, Limits};
-use crate::snapshot::VerifiedSnapshot;
 
 /// Where the masks are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,19 +16,19 @@ pub enum Source<'a> {
     Folder(&'a Path),
 }
 
-/// The masks of a snapshot's members in its order, each `[side, side]` with `size / side` pixels averaged.
+/// The masks of pictures, each `[side, side]` with `size / side` pixels averaged.
 ///
 /// # Errors
 /// The first mask that cannot be read.
 pub fn load(
-    snapshot: &VerifiedSnapshot,
+    entries: &[Entry],
     source: Source<'_>,
     size: usize,
     side: usize,
     fit: Fit,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let limits = Limits::default();
-    let one = |path: &Path, id: &str| {
+    let one = |path: &Path| {
         let (path, channel) = match source {
             Source::Alpha => (path.to_owned(), Channel::Alpha),
             Source::Folder(folder) => {
@@ -38,15 +38,10 @@ pub fn load(
             }
         };
         let whole = pixels::load_mask(&path, channel, size as u32, fit, &limits);
-        let whole = whole.map_err(|source| TrainError::Mask {
-            id: id.to_owned(),
-            path,
-            source,
-        })?;
+        let whole = whole.map_err(|source| TrainError::Mask { path, source })?;
         Ok(averaged(&whole, size, side))
     };
-    let members = snapshot.members().iter();
-    members.map(|m| one(&m.path, &m.image.to_string())).collect()
+    entries.iter().map(|entry| one(&entry.path)).collect()
 }
 
 /// Means over squares: `[size, size]` → `[side, side]`, as PyTorch's `interpolate` does it with `mode="area"`.

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
+use super::texts::Texts;
 use super::{AdapterRun, sample_settings};
 use crate::generate::{Drawing, Job};
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
 use crate::model::weights::Draws;
+use crate::pixels;
 use crate::sheet::{Row, Sheet, Tile};
 use crate::train::aim::Aim;
 use crate::train::config::Target;
-use crate::train::data::{Pictures, batch_at, stack};
+use crate::train::data::{Entry, Moment, Order, Turn, caption, silent, stack};
 use crate::train::engine::Objective;
 use crate::train::error::TrainError;
 use crate::train::loss::{Batch, Caption, HeldOut, Special, conditions, diffusion_loss, validate};
@@ -25,66 +27,81 @@ use crate::train::watch::{Event, Stage};
 /// A set of pictures as the U-Net sees them.
 #[derive(Debug, Clone)]
 pub(super) struct Cached {
-    ids: Vec<String>,
+    pub(super) entries: Vec<Entry>,
     latents: Vec<Vec<f32>>,
     /// `[C, H, W]`
     pub(super) shape: [usize; 3],
     size: [usize; 2],
-    captions: Vec<Caption>,
-    texts: Vec<String>,
     /// How much each place counts, `[H, W]` each, where it is not all the same.
     pub(super) masks: Option<Vec<Vec<f32>>>,
 }
 
 impl Cached {
-    pub(super) fn held_out(&self, name: &str, places: &[usize]) -> (HeldOut, Vec<String>) {
+    /// Pictures to be measured, with their captions' texts: whole and in their order.
+    pub(super) fn held_out(
+        &self,
+        name: &str,
+        places: &[usize],
+        embedded: &Texts,
+        trigger: Option<&str>,
+    ) -> (HeldOut, Vec<String>) {
+        let entries = places.iter().map(|&i| &self.entries[i]);
+        let texts: Vec<String> = entries
+            .clone()
+            .map(|entry| caption(&entry.subset, trigger, &entry.caption, None))
+            .collect();
         let set = HeldOut {
             name: name.to_owned(),
-            ids: places.iter().map(|&i| self.ids[i].clone()).collect(),
+            ids: entries.map(|entry| entry.image.to_string()).collect(),
             latents: places.iter().map(|&i| self.latents[i].clone()).collect(),
             shape: self.shape,
             size: self.size,
-            captions: places.iter().map(|&i| self.captions[i].clone()).collect(),
+            captions: texts.iter().map(|text| embedded.get(text)).collect(),
         };
-        (set, places.iter().map(|&i| self.texts[i].clone()).collect())
+        (set, texts)
     }
 }
 
-/// Latents (a draw from each picture's distribution, decided by its digest and the seed) and embeddings, once.
+/// Latents (a draw from each picture's distribution, decided by its digest and the seed), once, and the embeddings of
+/// captions that stay as they are, as far as there is room.
 pub(super) fn cache(
     pipeline: &Pipeline,
-    pictures: &Pictures,
-    seed: u64,
-    device: &Device,
+    entries: Vec<Entry>,
+    texts: &Texts,
+    run: &AdapterRun<'_>,
     stage: &mut Stage<'_>,
 ) -> Result<Cached, TrainError> {
+    let (c, device, size) = (run.config, run.device, run.config.data.resolution);
     stage.tell(&Event::Phase {
         name: "caching".to_owned(),
-        total: pictures.len() as u64,
+        total: entries.len() as u64,
         done: 0,
     });
     let mut cached = Cached {
-        ids: pictures.ids.clone(),
+        entries: Vec::new(),
         latents: Vec::new(),
         shape: [0; 3],
-        size: [pictures.size; 2],
-        captions: Vec::new(),
-        texts: pictures.captions.clone(),
+        size: [size; 2],
         masks: None,
     };
-    for i in 0..pictures.len() {
-        let (mean, logvar) = pipeline.vae.encode(pictures.batch(&[i], device));
-        let [_, c, h, w] = mean.dims();
-        cached.shape = [c, h, w];
-        let noise = Draws::new(seed, &format!("latent/{}", pictures.ids[i])).normals(c * h * w);
-        let noise = Tensor::from_data(TensorData::new(noise, [1, c, h, w]), device);
+    let trigger = c.run.trigger_phrase.as_deref();
+    for entry in &entries {
+        let pixels = pixels::square(&entry.decode()?, size as u32, c.data.fit.into());
+        let (mean, logvar) = pipeline
+            .vae
+            .encode(stack(std::iter::once(pixels.as_slice()), [3, size, size], device));
+        let [_, channels, h, w] = mean.dims();
+        cached.shape = [channels, h, w];
+        let noise = Draws::new(c.run.seed, &format!("latent/{}", entry.image)).normals(channels * h * w);
+        let noise = Tensor::from_data(TensorData::new(noise, [1, channels, h, w]), device);
         let latent = (mean + logvar.mul_scalar(0.5).exp() * noise).mul_scalar(pipeline.vae.scaling_factor());
         cached.latents.push(to_vec(latent));
-        cached
-            .captions
-            .push(pipeline.embed(&[&pictures.captions[i]], device).into());
+        if !c.network.train_text_encoder && !entry.subset.varies() && !texts.is_full() {
+            texts.get(&caption(&entry.subset, trigger, &entry.caption, None));
+        }
         stage.tell(&Event::Tick);
     }
+    cached.entries = entries;
     Ok(cached)
 }
 
@@ -95,8 +112,8 @@ pub(super) struct Adapter<'a> {
     pub(super) pipeline: Pipeline,
     pub(super) networks: Networks,
     pub(super) cached: Arc<Cached>,
-    pub(super) empty: Arc<Caption>,
-    pub(super) training: Arc<Vec<usize>>,
+    pub(super) texts: Arc<Texts>,
+    pub(super) order: Arc<Order>,
     /// The held-out sets, each with its captions' texts.
     pub(super) sets: Arc<Vec<(HeldOut, Vec<String>)>>,
     pub(super) aim: Aim,
@@ -154,6 +171,30 @@ fn noises(
     (plain, input)
 }
 
+impl Adapter<'_> {
+    /// What the captions of a micro-batch say. Whether each is left out is drawn from `draws`, always; what else is drawn
+    /// has draws of its own.
+    fn captions(&self, micro_batch: u64, turns: &[Turn], draws: &mut Draws) -> Vec<String> {
+        let c = self.run.config;
+        let mut words = Draws::new(c.run.seed, &format!("adapter/{micro_batch}/captions"));
+        let mut one = |turn: &Turn| {
+            let entry = &self.cached.entries[turn.picture];
+            let dropped = draws.uniform() < entry.subset.caption_dropout_rate;
+            if dropped || silent(&entry.subset, turn.epoch) {
+                return String::new();
+            }
+            let moment = Moment {
+                draws: &mut words,
+                step: micro_batch / c.optimisation.gradient_accumulation_steps.max(1),
+                total: c.optimisation.max_train_steps,
+            };
+            let trigger = c.run.trigger_phrase.as_deref();
+            caption(&entry.subset, trigger, &entry.caption, Some(moment))
+        };
+        turns.iter().map(&mut one).collect()
+    }
+}
+
 impl Objective for Adapter<'_> {
     fn params(&mut self, f: &mut dyn FnMut(&str, ParamMut<'_>)) {
         self.networks.for_each(f);
@@ -166,21 +207,11 @@ impl Objective for Adapter<'_> {
     fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
         self.networks.roll(micro_batch);
-        let places = batch_at(self.training.len(), c.data.train_batch_size, micro_batch, c.run.seed);
-        let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
+        let turns = self.order.batch(micro_batch);
+        let indices: Vec<usize> = turns.iter().map(|turn| turn.picture).collect();
         let mut draws = Draws::new(c.run.seed, &format!("adapter/{micro_batch}"));
         let (timesteps, chances) = self.timesteps.draw(indices.len(), &mut draws);
-        let captions: Vec<(&str, &Caption)> = indices
-            .iter()
-            .map(|&i| {
-                let dropped = draws.uniform() < c.data.caption_dropout_rate;
-                if dropped {
-                    ("", &*self.empty)
-                } else {
-                    (self.cached.texts[i].as_str(), &self.cached.captions[i])
-                }
-            })
-            .collect();
+        let texts = self.captions(micro_batch, &turns, &mut draws);
         let [a, b, d] = self.cached.shape;
         let shape = [indices.len(), a, b, d];
         let plain = draws.normals(shape.iter().product());
@@ -191,11 +222,15 @@ impl Objective for Adapter<'_> {
             let rows = indices.iter().map(|&i| masks[i].as_slice());
             stack(rows, [1, b, d], &device)
         });
-        let (texts, embedded): (Vec<&str>, Vec<&Caption>) = captions.into_iter().unzip();
-        let fresh = self.networks.conditions(&texts, self.cached.size);
+        let words: Vec<&str> = texts.iter().map(String::as_str).collect();
         let unet = &self.networks.unet;
-        let (context, added) =
-            fresh.unwrap_or_else(|| conditions(embedded.into_iter(), unet, self.cached.size, &device));
+        let (context, added) = match self.networks.conditions(&words, self.cached.size) {
+            Some(fresh) => fresh,
+            None => {
+                let embedded: Vec<Arc<Caption>> = texts.iter().map(|text| self.texts.get(text)).collect();
+                conditions(embedded.iter().map(|c| &**c), unet, self.cached.size, &device)
+            }
+        };
         let batch = Batch {
             latents: stack(latents.into_iter(), self.cached.shape, &device),
             noise: tensor(noise),
@@ -232,7 +267,7 @@ impl Objective for Adapter<'_> {
         let measure = |(set, texts): &(HeldOut, Vec<String>)| {
             let mut set = set.clone();
             if self.networks.trains_text() {
-                let embed = |text: &String| now.embed(&[text.as_str()], device).into();
+                let embed = |text: &String| Arc::new(now.embed(&[text.as_str()], device).into());
                 set.captions = texts.iter().map(embed).collect();
             }
             let loss = validate(&now.unet, &now.schedule, &set, 32, device)?;

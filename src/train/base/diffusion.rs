@@ -93,10 +93,10 @@ impl Objective for Diffusion<'_> {
         for &i in shown {
             set.ids.push(self.run.pictures.ids[i].clone());
             set.latents.push(self.latents[i].clone());
-            set.captions.push(Caption {
+            set.captions.push(Arc::new(Caption {
                 context: to_vec(text.forward(&self.tokens[i..=i], device).last),
                 pooled: Vec::new(),
-            });
+            }));
         }
         Ok(vec![(
             "held_out".to_owned(),

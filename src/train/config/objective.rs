@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{positive, share};
+use super::{needs, positive, share};
 use crate::model::scheduler::{NoiseSchedule, PredictionType, ScheduleConfig};
 use crate::train::aim::{Aim, HuberSchedule, LossType, Weighting};
 use crate::train::timesteps::{Sampling, Timesteps};
@@ -109,15 +109,6 @@ pub struct Target {
 
 /// Most coarser noises: more than there are powers of two in the largest side.
 const MOST_ITERATIONS: usize = 32;
-
-/// Fails with a hint where something is set that has no effect without something else.
-fn needs(is_set: bool, key: &str, there: bool, hint: &str) -> Result<(), String> {
-    if is_set && !there {
-        Err(format!("{key}: it has no effect alone; hint: {hint}"))
-    } else {
-        Ok(())
-    }
-}
 
 impl Target {
     pub(super) fn check(&self) -> Result<(), String> {
