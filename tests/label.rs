@@ -304,6 +304,7 @@ fn fixed() -> (image::RgbImage, Label, SecretKey) {
             sha256: Sha256Digest::of_bytes(b"adapter"),
             receipt: Some(Sha256Digest::of_bytes(b"receipt")),
             snapshot: Some(Sha256Digest::of_bytes(b"snapshot")),
+            further: Vec::new(),
             weight: 0.8,
             clip_weight: None,
         }],

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use assent::registry::Registry;
-use assent::snapshot;
+use assent::snapshot::{self, Role};
 use assent::train::adapter::{AdapterRun, train_adapter};
 use assent::train::config::AdapterConfig;
+use assent::train::sets::TrainingSet;
 use assent::train::watch::{Event, Stage, Watch};
 use burn::tensor::Device;
 use jiff::Timestamp;
@@ -88,7 +89,10 @@ fn train(studio: &Studio, config: &Path, out: &str, threads: usize, until: u64) 
     let run = AdapterRun {
         config: &config,
         config_digest,
-        snapshot: &set,
+        sets: &[TrainingSet {
+            role: Role::Training,
+            snapshot: &set,
+        }],
         others: None,
         device: &Device::flex(),
         device_name: "flex",

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 
 use super::finding::{Code, Finding};
 use super::report::{AdapterLine, Downstream, Report};
+use super::trust::Lineage;
 use super::{AuditError, file, members, trust};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
-use crate::registry::{AdapterRow, Registry, RegistryError, SnapshotRow};
+use crate::receipt::{Claims, SetClaims, SetFacts};
+use crate::registry::{AdapterRow, Registry, RegistryError, Role, SnapshotRow, TrainedOn};
 use crate::snapshot::{Document, SnapshotError};
 
 /// Follows an adapter back to the images that trained it. `path` is absolute. Without a registry only what the file
@@ -82,31 +84,20 @@ fn follow(
     let record = lineage.as_ref().and_then(|l| l.record.as_ref());
     if let (Some(record), Some(run), Some(base)) = (record, &mut report.run, &mut report.base) {
         run.finished_at = Some(record.finished_at);
+        run.measured.clone_from(&record.measured);
         base.files.clone_from(&record.inputs.base.files);
     }
     let claims = opened.sealed.as_ref().map(|s| &s.receipt.claims);
-    let Some(root) = claims
-        .map(|c| c.snapshot)
-        .or_else(|| lineage.as_ref().map(|l| l.row.snapshot_root))
-    else {
+    let sets = asked(claims, lineage.as_ref());
+    if sets.is_empty() {
         report
             .unchecked
             .push("snapshot and images: neither receipt nor registry names a snapshot".into());
         return Ok(());
-    };
-    let name = record.map(|r| r.inputs.snapshot.name.as_str());
-    if let Some(snapshot) = find(registry, &root, name, lineage.is_some(), report)? {
-        if let Some(claims) = claims
-            && claims.policy != Sha256Digest::of_bytes(snapshot.policy.as_bytes())
-        {
-            let subject = format!("snapshot:{}", snapshot.name);
-            let says = "its policy is another than the one in the receipt";
-            report.findings.push(Finding::new(Code::RegistryChanged, subject, says));
-        }
-        images(registry, &snapshot, path, at, report)?;
-        if let Some(line) = &mut report.snapshot {
-            line.name = Some(snapshot.name.clone());
-            line.policy = Some(snapshot.policy_name.clone());
+    }
+    for set in &sets {
+        if let Some(snapshot) = find(registry, set, lineage.is_some(), report)? {
+            images(registry, &snapshot, set, path, at, report)?;
         }
     }
     if let Some(lineage) = &lineage {
@@ -115,15 +106,50 @@ fn follow(
     Ok(())
 }
 
+/// A set that is to be looked at.
+struct Asked {
+    on: TrainedOn,
+    /// What the receipt says of it.
+    claims: Option<SetClaims>,
+    /// Its name in the run's record.
+    name: Option<String>,
+}
+
+/// Every set that receipt, registry or run record name: one that was taken out of one of them is still looked at.
+fn asked(claims: Option<&Claims>, lineage: Option<&Lineage>) -> Vec<Asked> {
+    let record = lineage.and_then(|l| l.record.as_ref());
+    let recorded = record.map(|record| record.inputs.sets()).unwrap_or_default();
+    let claimed = claims.map(Claims::sets).unwrap_or_default();
+    let mut sets: Vec<Asked> = Vec::new();
+    let of_receipt = claimed.iter().map(SetClaims::trained_on);
+    let of_row = lineage.iter().flat_map(|l| l.row.trained_on.iter().copied());
+    // Two snapshots may have one root: the record says which it was, or that it was both.
+    let of_record = recorded.iter().map(|set| set.claims().trained_on());
+    for on in of_receipt.chain(of_row).chain(of_record) {
+        if sets.iter().any(|known| known.on == on) {
+            continue;
+        }
+        let claims = claimed.iter().find(|set| set.trained_on() == on);
+        let mut names = recorded.iter().filter(|set| set.claims().trained_on() == on);
+        let name = names.next().map(|set| set.snapshot.name.clone());
+        sets.push(Asked {
+            on,
+            claims: claims.cloned(),
+            name,
+        });
+    }
+    sets
+}
+
 /// The snapshot with this root; one of the run's name where the root is gone.
 fn find(
     registry: &Registry,
-    root: &Sha256Digest,
-    name: Option<&str>,
+    set: &Asked,
     trained_here: bool,
     report: &mut Report,
 ) -> Result<Option<SnapshotRow>, RegistryError> {
     // Two snapshots may have one root: the run says which it was.
+    let (root, name) = (&set.on.root, set.name.as_deref());
     let named = name.map(|name| registry.snapshot(name)).transpose()?.flatten();
     if let Some(row) = named.as_ref().filter(|row| row.root == *root) {
         return Ok(Some(row.clone()));
@@ -158,17 +184,38 @@ fn find(
 fn images(
     registry: &Registry,
     row: &SnapshotRow,
+    set: &Asked,
     path: &Path,
     at: Timestamp,
     report: &mut Report,
 ) -> Result<(), SnapshotError> {
     let subject = format!("snapshot:{}", row.name);
     let document = Document::of(registry, &row.name)?;
-    for problem in trust::document(registry, &document, &row.document)? {
+    let problems = trust::document(registry, &document, &row.document)?;
+    let facts = SetFacts::of(set.on.role, &document);
+    match &set.claims {
+        Some(claims) if claims.policy != facts.policy.digest => {
+            let says = "its policy is another than the one in the receipt";
+            report
+                .findings
+                .push(Finding::new(Code::RegistryChanged, &subject, says));
+        }
+        Some(claims) if problems.is_empty() => {
+            report.findings.extend(miscounted(claims, &facts, set.name.is_some()));
+        }
+        _ => {}
+    }
+    for problem in problems {
         report
             .findings
             .push(Finding::new(Code::RegistryChanged, &subject, problem));
     }
+    let line = report.set_line(set.claims.clone().unwrap_or_else(|| SetClaims {
+        snapshot: set.on.root,
+        ..facts.claims()
+    }));
+    line.name = Some(row.name.clone());
+    line.policy = Some(row.policy_name.clone());
     let policy = match Policy::parse(&document.policy.text) {
         Ok(policy) => policy,
         Err(error) => {
@@ -180,17 +227,45 @@ fn images(
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let digest = report.adapter.as_ref().map(|a| a.sha256.short()).unwrap_or_default();
     let reader = registry.reader()?;
-    let trained = format!("the adapter `{name}` ({digest})");
+    let purpose = match set.on.role {
+        Role::Training => "",
+        Role::Regularization => " as a regularization picture",
+    };
+    let trained = format!("the adapter `{name}` ({digest}){purpose}");
     let scope = members::Scope {
         reader: &reader,
         document: &document,
         policy: &policy,
         at,
         trained: &trained,
+        role: set.on.role,
     };
     members::members(&scope, report)?;
     members::excluded(&scope, report)?;
     Ok(())
+}
+
+/// What the receipt counts otherwise than the snapshot does. Of two snapshots with one root, the one that was meant is
+/// known by its name alone, and they may have left out different pictures.
+fn miscounted(claims: &SetClaims, facts: &SetFacts, by_name: bool) -> Option<Finding> {
+    let found = facts.claims();
+    let mut differ = Vec::new();
+    if claims.members != found.members {
+        differ.push(format!("{} pictures, not {}", found.members, claims.members));
+    }
+    for (what, said, there) in [
+        ("licences", &claims.licenses, &found.licenses),
+        ("obligations", &claims.obligations, &found.obligations),
+        ("grounds", &claims.bases, &found.bases),
+        ("pictures kept out", &claims.excluded, &found.excluded),
+    ] {
+        if said != there && (by_name || what != "pictures kept out") {
+            differ.push(format!("other {what}"));
+        }
+    }
+    let subject = format!("snapshot:{}", facts.snapshot.name);
+    let says = || format!("the receipt counts otherwise: the snapshot has {}", differ.join(", "));
+    (!differ.is_empty()).then(|| Finding::new(Code::ReceiptChanged, subject, says()))
 }
 
 /// Conversions of the adapter and pictures made with it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::finding::{Code, Finding};
-use super::report::{AdapterLine, BaseLine, Report, RunLine, SnapshotLine};
+use super::report::{AdapterLine, BaseLine, Report, RunLine};
 use crate::adapter::{AdapterError, Container, Derived};
 use crate::digest::Sha256Digest;
 use crate::receipt::{self, Change, Sealed};
@@ -135,17 +135,9 @@ fn claims(sealed: &Sealed, report: &mut Report) {
         program: c.program.clone(),
         finished_at: None,
         settings: c.settings.clone(),
+        measured: None,
     });
-    report.snapshot = Some(SnapshotLine {
-        name: None,
-        root: c.snapshot,
-        policy: None,
-        policy_sha256: c.policy,
-        purpose: c.purpose.clone(),
-        members: c.members,
-        excluded: c.excluded.clone(),
-        licenses: c.licenses.clone(),
-        obligations: c.obligations.clone(),
-        bases: c.bases.clone(),
-    });
+    for set in c.sets() {
+        report.set_line(set);
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::finding::Finding;
-use super::report::{ExcludedLine, ImageLine, Report, Verdict};
+use super::report::{ExcludedLine, ImageLine, Place, Report, Verdict};
 use crate::receipt::counted;
 use crate::sheet::Escaped as Safe;
 
@@ -163,16 +163,27 @@ fn chain(out: &mut String, report: &Report) -> std::fmt::Result {
             format!("{} files named in the run record", base.files.len()),
         )?;
     }
-    if let Some(s) = &report.snapshot {
+    if let Some(measured) = report.run.as_ref().and_then(|run| run.measured.as_ref()) {
+        let says = format!("“{}”, {} images that trained nothing", measured.name, measured.members);
+        link("", "Only measured", &measured.root, says)?;
+    }
+    for s in report.sets() {
         let out_count: u64 = s.excluded.values().sum();
         let says = format!(
-            "{}{} images for {}, {out_count} kept out; policy {}",
+            "{}{} images for {}{}, {out_count} kept out; policy {}",
             s.name.as_ref().map(|name| format!("“{name}”, ")).unwrap_or_default(),
             s.members,
             s.purpose,
+            s.served(),
             s.policy.clone().unwrap_or_else(|| s.policy_sha256.short()),
         );
-        link(broken(&["snapshot:", "registry", "ledger"]), "Snapshot", &s.root, says)?;
+        let link_class = broken(&["snapshot:", "registry", "ledger"]);
+        writeln!(
+            out,
+            "<li{link_class}><b>Snapshot</b> <code>{}</code><p class=\"soft\">{}</p></li>",
+            s.root,
+            Safe(says)
+        )?;
         for (what, counts) in [("Obliges to", &s.obligations), ("Rests on", &s.bases)] {
             if !counts.is_empty() {
                 let says = Safe(counted(counts)).to_string();
@@ -190,17 +201,19 @@ fn images(out: &mut String, heading: &str, images: &[ImageLine]) -> std::fmt::Re
             Safe(i.artist.as_deref().unwrap_or("unknown")).to_string(),
             Safe(i.license.as_deref().unwrap_or("none")).to_string(),
             format!("{}<br><code>{}</code>", Safe(i.paths.join(", ")), i.sha256.short()),
+            Safe(i.place.as_ref().map(Place::to_string).unwrap_or_default()).to_string(),
             Safe(&i.consent_then).to_string(),
             format!("<span class=\"tag {tag}\">{}</span>", Safe(&i.consent_now)),
         ]
     });
-    table(out, heading, ["Artist", "Licence", "Image", "Then", "Now"], rows)
+    table(out, heading, ["Artist", "Licence", "Image", "Set", "Then", "Now"], rows)
 }
 
 fn excluded(out: &mut String, lines: &[ExcludedLine]) -> std::fmt::Result {
     let rows = lines.iter().map(|e| {
         [
             Safe(&e.reason_code).to_string(),
+            Safe(&e.place).to_string(),
             Safe(e.artist.as_deref().unwrap_or("unknown")).to_string(),
             Safe(e.license.as_deref().unwrap_or("none")).to_string(),
             format!("{}<br><code>{}</code>", Safe(e.paths.join(", ")), e.sha256.short()),
@@ -210,7 +223,7 @@ fn excluded(out: &mut String, lines: &[ExcludedLine]) -> std::fmt::Result {
     table(
         out,
         &format!("Images that were kept out ({})", lines.len()),
-        ["Why", "Artist", "Licence", "Image", "What said so"],
+        ["Why", "Set", "Artist", "Licence", "Image", "What said so"],
         rows,
     )
 }

@@ -29,6 +29,7 @@ pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) ->
         artist: image.artists.first().cloned(),
         license: ImageRecord::license(&image),
         caption: image.caption.clone(),
+        place: None,
         consent_then: "in no snapshot".into(),
         consent_now: "in no snapshot".into(),
         allowed_now: false,
@@ -57,7 +58,7 @@ pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) ->
         }
         let mut trained: Vec<String> = adapters
             .iter()
-            .filter(|adapter| adapter.snapshot_root == snapshot.root)
+            .filter(|adapter| adapter.trained_on.iter().any(|set| set.root == snapshot.root))
             .map(|adapter| {
                 let file = adapter.path.file_name().unwrap_or_default().to_string_lossy();
                 format!("the adapter `{file}` ({})", adapter.sha256.short())

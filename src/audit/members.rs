@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::finding::{Code, Finding};
-use super::report::{ExcludedLine, ImageLine, Report};
+use super::report::{ExcludedLine, ImageLine, Place, Report};
 use crate::consent::{Decision, Policy, State, decide_for};
 use crate::digest::Sha256Digest;
-use crate::registry::{ImageRecord, Reader, RegistryError};
+use crate::registry::{ImageRecord, Reader, RegistryError, Role};
 use crate::snapshot::{Document, ExclusionEvidence};
 
 /// What is to be said of a snapshot's images.
@@ -23,6 +23,17 @@ pub(super) struct Scope<'a> {
     pub at: Timestamp,
     /// How findings name what was trained on it.
     pub trained: &'a str,
+    /// What the snapshot's pictures were for.
+    pub role: Role,
+}
+
+impl Scope<'_> {
+    fn place(&self) -> Place {
+        Place {
+            snapshot: self.document.name.clone(),
+            role: self.role,
+        }
+    }
 }
 
 /// Fills in the members with their consent then and now, and the findings about them.
@@ -56,6 +67,7 @@ pub(super) fn members(scope: &Scope, report: &mut Report) -> Result<(), Registry
             artist: image.and_then(|i| i.artists.first().cloned()),
             license: image.and_then(ImageRecord::license),
             caption: member.caption.clone(),
+            place: Some(scope.place()),
             consent_then: then.to_owned(),
             consent_now: decision
                 .as_ref()
@@ -73,6 +85,7 @@ pub(super) fn excluded(scope: &Scope, report: &mut Report) -> Result<(), Registr
         let image = scope.reader.image(&exclusion.image)?;
         let image = image.as_ref();
         report.excluded.push(ExcludedLine {
+            place: scope.place(),
             sha256: exclusion.image,
             paths: image.map(paths).unwrap_or_default(),
             artist: image.and_then(|i| i.artists.first().cloned()),

@@ -1,6 +1,6 @@
 //! Which images trained an adapter, under which consent, and what has changed since.
 //!
-//! The way goes adapter file → header and receipt → run → snapshot → each image's consent then and now. Every link is
+//! The way goes adapter file → header and receipt → run → each snapshot → each image's consent then and now. Every link is
 //! recomputed; what does not hold is a [`Finding`] with a stable code, and what could not be checked is said. A broken
 //! link (a changed byte in tensors, header or registry) makes the verdict `invalid`.
 //!
@@ -24,7 +24,7 @@ pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};
 pub use picture::audit_picture;
 pub use report::{
-    AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Report, RunLine, SignatureLine,
+    AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Place, Report, RunLine, SignatureLine,
     SnapshotLine, Verdict,
 };
 

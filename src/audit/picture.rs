@@ -98,7 +98,8 @@ pub fn audit_picture(
 struct Named {
     sha256: Sha256Digest,
     receipt: Option<Sha256Digest>,
-    snapshot: Option<Sha256Digest>,
+    /// Roots; empty where nothing names any.
+    snapshots: Vec<Sha256Digest>,
 }
 
 impl From<&UsedAdapter> for Named {
@@ -106,7 +107,7 @@ impl From<&UsedAdapter> for Named {
         Named {
             sha256: used.sha256,
             receipt: used.receipt,
-            snapshot: used.snapshot,
+            snapshots: used.snapshots().collect(),
         }
     }
 }
@@ -116,7 +117,7 @@ impl From<&PictureRow> for Named {
         Named {
             sha256: row.picture.adapter,
             receipt: None,
-            snapshot: None,
+            snapshots: Vec::new(),
         }
     }
 }
@@ -256,7 +257,7 @@ impl Case<'_> {
                 Some((Some(sha256), _)) => named.push(Named {
                     sha256,
                     receipt: None,
-                    snapshot: None,
+                    snapshots: Vec::new(),
                 }),
                 Some((None, digest)) => {
                     let says = "the registry knows no adapter with the receipt that the visible mark names".to_owned();
@@ -294,10 +295,10 @@ impl Case<'_> {
                 "it names a receipt that is not its adapter's".to_owned(),
             );
         }
-        if used.snapshot.is_some_and(|root| root != row.snapshot_root) {
+        if !used.snapshots.is_empty() && !used.snapshots.iter().eq(row.trained_on.iter().map(|set| &set.root)) {
             self.add(
                 Code::LabelChanged,
-                "it names a snapshot that is not its adapter's".to_owned(),
+                "it names other snapshots than its adapter was trained on".to_owned(),
             );
         }
         self.report.absorb(audit);

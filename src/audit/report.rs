@@ -1,13 +1,14 @@
 //! A report: its verdict, and the lines about picture, adapter, snapshot and images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::finding::{Code, Finding, Severity};
 use crate::digest::Sha256Digest;
 use crate::label::Label;
-use crate::registry::RegistryError;
+use crate::receipt::{SetClaims, SnapshotFacts};
+use crate::registry::{RegistryError, Role};
 
 /// What an audit comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,11 +125,16 @@ pub struct RunLine {
     pub finished_at: Option<jiff::Timestamp>,
     /// The settings that shaped the weights.
     pub settings: BTreeMap<String, String>,
+    /// A set that was only measured, when the registry knows the run and there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<SnapshotFacts>,
 }
 
-/// The training set.
+/// A set that the adapter was trained on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SnapshotLine {
+    /// What its pictures were for.
+    pub role: Role,
     /// Its name, when the registry knows it.
     pub name: Option<String>,
     /// Its Merkle root.
@@ -151,6 +157,35 @@ pub struct SnapshotLine {
     pub bases: BTreeMap<String, u64>,
 }
 
+impl From<SetClaims> for SnapshotLine {
+    /// What a receipt claims, or would; the names are not in it.
+    fn from(set: SetClaims) -> Self {
+        SnapshotLine {
+            role: set.role,
+            name: None,
+            root: set.snapshot,
+            policy: None,
+            policy_sha256: set.policy,
+            purpose: set.purpose,
+            members: set.members,
+            excluded: set.excluded,
+            licenses: set.licenses,
+            obligations: set.obligations,
+            bases: set.bases,
+        }
+    }
+}
+
+impl SnapshotLine {
+    /// What a sentence on it adds, where it is not what is to be learned.
+    pub fn served(&self) -> &'static str {
+        match self.role {
+            Role::Training => "",
+            Role::Regularization => " as regularization",
+        }
+    }
+}
+
 /// An image that trained the adapter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImageLine {
@@ -164,6 +199,9 @@ pub struct ImageLine {
     pub license: Option<String>,
     /// The caption it was trained with.
     pub caption: Option<String>,
+    /// The snapshot it was trained from, and what for; none when an image was asked about.
+    #[serde(flatten)]
+    pub place: Option<Place>,
     /// Why it was allowed then.
     pub consent_then: String,
     /// The reason code now.
@@ -172,9 +210,30 @@ pub struct ImageLine {
     pub allowed_now: bool,
 }
 
-/// An image that was kept out.
+/// Where an image stands in a training.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// Name of the snapshot.
+    pub snapshot: String,
+    /// What its pictures were for.
+    pub role: Role,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.role {
+            Role::Training => f.write_str(&self.snapshot),
+            Role::Regularization => write!(f, "{} (regularization)", self.snapshot),
+        }
+    }
+}
+
+/// An image that was kept out of one of the sets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExcludedLine {
+    /// Of which snapshot, and what its pictures were for.
+    #[serde(flatten)]
+    pub place: Place,
     /// Digest of the file.
     pub sha256: Sha256Digest,
     /// Where it was last seen.
@@ -215,8 +274,10 @@ pub struct Report {
     pub base: Option<BaseLine>,
     /// The run.
     pub run: Option<RunLine>,
-    /// The training set.
+    /// The training set; of several the first.
     pub snapshot: Option<SnapshotLine>,
+    /// The other sets that the adapter was trained on.
+    pub further: Vec<SnapshotLine>,
     /// The images that trained it, by artist and licence.
     pub images: Vec<ImageLine>,
     /// The images that were kept out, by reason.
@@ -228,17 +289,47 @@ pub struct Report {
 }
 
 impl Report {
-    /// What stands above the images: how many there are, and how many of them the run only measured itself by.
-    pub fn images_heading(&self) -> String {
-        let held_out = self.run.as_ref().and_then(|run| run.settings.get("images_held_out"));
-        match (&self.adapter, held_out.map(String::as_str)) {
-            (None, _) => "The image".to_owned(),
-            (Some(_), None | Some("0")) => format!("Images that trained it ({})", self.images.len()),
-            (Some(_), Some(n)) => format!(
-                "Images that trained it ({}, {n} of them held out to measure)",
-                self.images.len()
-            ),
+    /// Every set that the adapter was trained on.
+    pub fn sets(&self) -> impl Iterator<Item = &SnapshotLine> {
+        self.snapshot.iter().chain(&self.further)
+    }
+
+    /// The line of this set; a new one where there is none.
+    pub(super) fn set_line(&mut self, set: SetClaims) -> &mut SnapshotLine {
+        let wanted = set.trained_on();
+        let same = |line: &SnapshotLine| (line.root, line.role) == (wanted.root, wanted.role);
+        let first = self.snapshot.get_or_insert_with(|| set.clone().into());
+        if same(first) {
+            return first;
         }
+        let at = self.further.iter().position(same).unwrap_or(self.further.len());
+        if at == self.further.len() {
+            self.further.push(set.into());
+        }
+        &mut self.further[at]
+    }
+
+    /// What stands above the images: how many there are, and how many of them served as regularisation or were only
+    /// measured.
+    pub fn images_heading(&self) -> String {
+        if self.adapter.is_none() {
+            return "The image".to_owned();
+        }
+        let distinct = |role: Option<Role>| {
+            let of_role = |i: &&ImageLine| role.is_none() || i.place.as_ref().map(|place| place.role) == role;
+            let lines = self.images.iter().filter(of_role);
+            lines.map(|image| image.sha256).collect::<BTreeSet<_>>().len()
+        };
+        let mut said = vec![distinct(None).to_string()];
+        let regularization = distinct(Some(Role::Regularization));
+        if regularization > 0 {
+            said.push(format!("{regularization} of them for regularization"));
+        }
+        let held_out = self.run.as_ref().and_then(|run| run.settings.get("images_held_out"));
+        if let Some(n) = held_out.filter(|n| *n != "0") {
+            said.push(format!("{n} of them held out to measure"));
+        }
+        format!("Images that trained it ({})", said.join(", "))
     }
 
     /// A report on nothing yet.
@@ -251,6 +342,7 @@ impl Report {
             base: None,
             run: None,
             snapshot: None,
+            further: Vec::new(),
             images: Vec::new(),
             excluded: Vec::new(),
             downstream: Vec::new(),
@@ -265,6 +357,7 @@ impl Report {
             self.base = other.base;
             self.run = other.run;
             self.snapshot = other.snapshot;
+            self.further = other.further;
         }
         self.findings.extend(other.findings);
         self.images.extend(

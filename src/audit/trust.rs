@@ -6,7 +6,7 @@ use super::file::Opened;
 use super::finding::{Code, Finding};
 use super::report::Report;
 use crate::digest::Sha256Digest;
-use crate::receipt::RunRecord;
+use crate::receipt::{Claims, LAST_WEIGHTS, RunRecord, WEIGHTS};
 use crate::registry::{AdapterRow, EventFilter, Registry, RegistryError};
 use crate::snapshot::{Document, SnapshotError};
 
@@ -103,8 +103,8 @@ pub(super) fn lineage(
         if opened.tensors.is_some_and(|tensors| tensors != row.tensors) {
             differs("other tensors");
         }
-        if receipt.is_some_and(|r| r.claims.snapshot != row.snapshot_root) {
-            differs("another snapshot");
+        if receipt.is_some_and(|r| r.claims.trained_on() != row.trained_on) {
+            differs("other snapshots");
         }
     } else if whole && !converted && origin.is_none() {
         // Weights that are known, in a file that is not: the run record tells which of the two was changed.
@@ -135,14 +135,39 @@ pub(super) fn lineage(
         }
     }
     if let (Some(record), Some(receipt)) = (&record, receipt)
-        && record.run != receipt.claims.run
+        && let Some(says) = contradiction(record, &receipt.claims)
     {
-        let says = "the receipt is of another run than the one the registry has for this adapter";
         report
             .findings
             .push(Finding::new(Code::ReceiptChanged, &opened.subject, says));
     }
     Ok(Some(Lineage { row, record }))
+}
+
+/// How a receipt differs from what the record of its run says.
+fn contradiction(record: &RunRecord, claims: &Claims) -> Option<String> {
+    if record.run != claims.run {
+        return Some("the receipt is of another run than the one the registry has for this adapter".into());
+    }
+    // The last weights, beside better ones, have their own number of steps.
+    let last = record.last.is_some() && claims.settings.get(WEIGHTS).is_some_and(|which| which == LAST_WEIGHTS);
+    let steps = if last { claims.steps } else { record.steps };
+    let mut expected = record.inputs.claims(steps).ok()?;
+    expected.derived_from = claims.derived_from;
+    if last {
+        expected.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
+    }
+    if expected == *claims {
+        return None;
+    }
+    let (ours, theirs) = (record.inputs.trained_on().len(), claims.trained_on().len());
+    let sets = match ours == theirs {
+        true => String::new(),
+        false => format!(": it names {theirs} of {ours} sets"),
+    };
+    Some(format!(
+        "the receipt does not say of its run what the run's own record says{sets}"
+    ))
 }
 
 /// The record of the run that made an adapter, if the registry still holds it as it was written.
@@ -173,7 +198,7 @@ fn run(registry: &Registry, row: &AdapterRow, report: &mut Report) -> Result<Opt
             return Ok(None);
         }
     };
-    if record.inputs.snapshot.root != row.snapshot_root || run.run.snapshot_root != row.snapshot_root {
+    if record.inputs.trained_on() != row.trained_on || run.run.trained_on != row.trained_on {
         changed("run and adapter name different snapshots".into());
     }
     Ok(Some(record))

@@ -122,9 +122,12 @@ fn inspect(context: &Context, path: &std::path::Path) -> Result<Exit> {
         }
     }
     if let Some(claims) = sealed.as_ref().map(|sealed| &sealed.receipt.claims) {
-        for (what, counts) in [("obliges to", &claims.obligations), ("rests on", &claims.bases)] {
+        for (what, counts) in [
+            ("obliges to", claims.summed(|set| &set.obligations)),
+            ("rests on", claims.summed(|set| &set.bases)),
+        ] {
             if !counts.is_empty() {
-                context.line(format_args!("{what}  {}", receipt::counted(counts)))?;
+                context.line(format_args!("{what}  {}", receipt::counted(&counts)))?;
             }
         }
     }

@@ -52,8 +52,11 @@ impl From<Written> for Format {
 /// Writes them; findings when an author must be named and none is known.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let registry = context.open_registry()?;
-    let name = snapshot_of(&registry, &args.subject)?;
-    let found = attributions(&registry, &name)?;
+    let (first, others) = snapshots_of(&registry, &args.subject)?;
+    let mut found = attributions(&registry, &first)?;
+    for name in &others {
+        found = found.and(attributions(&registry, name)?);
+    }
     let text = found.render(args.format.into());
     if let Some(path) = &args.output {
         write_atomic(path, text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -63,8 +66,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         for work in &found.works {
             context.json_line(work)?;
         }
+        let (snapshot, root) = found.snapshots.first().cloned().unzip();
+        let further = found.snapshots.iter().skip(1);
+        let further: Vec<_> = further
+            .map(|(name, root)| json!({"snapshot": name, "root": root}))
+            .collect();
         context.json_line(&json!({"summary": {
-            "snapshot": found.snapshot, "root": found.root, "works": found.works.len(),
+            "snapshot": snapshot, "root": root, "further": further, "works": found.works.len(),
             "unnamed": found.unnamed(), "not_frozen": found.not_frozen(),
         }}))?;
     } else if args.output.is_none() {
@@ -79,23 +87,23 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     }
 }
 
-/// The snapshot meant by its name, or by an adapter that was trained on it.
-fn snapshot_of(registry: &Registry, subject: &OsString) -> Result<String> {
+/// The snapshot meant by its name, or every one that an adapter was trained on: the first, and the others.
+fn snapshots_of(registry: &Registry, subject: &OsString) -> Result<(String, Vec<String>)> {
     let name = subject.to_string_lossy();
     if check_name(&name).is_ok() && registry.snapshot(&name)?.is_some() {
-        return Ok(name.into_owned());
+        return Ok((name.into_owned(), Vec::new()));
     }
     let Some(path) = super::audit::adapter_at(Path::new(subject)) else {
         return Err(anyhow!("expected a snapshot or an adapter, got `{name}`"))
             .hint("`assent snapshot list` lists the snapshots");
     };
     let sealed = receipt::open(&Container::read(&path)?)?;
-    let root = match sealed {
-        Some(sealed) => sealed.receipt.claims.snapshot,
+    let trained_on = match sealed {
+        Some(sealed) => sealed.receipt.claims.trained_on(),
         None => {
             let digest = Sha256Digest::of_file(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
             let known = registry.adapter(&digest)?;
-            known.map(|row| row.snapshot_root).ok_or_else(|| {
+            known.map(|row| row.trained_on).ok_or_else(|| {
                 anyhow!(
                     "`{}` carries no receipt, and the registry does not know it",
                     path.display()
@@ -103,14 +111,24 @@ fn snapshot_of(registry: &Registry, subject: &OsString) -> Result<String> {
             })?
         }
     };
-    let row = registry.snapshot_of_root(&root)?;
-    let missing = || {
-        anyhow!(
-            "the registry has no snapshot with the root {root}, which `{}` names",
-            path.display()
-        )
-    };
-    row.map(|row| row.name)
-        .ok_or_else(missing)
-        .hint("name the registry that it was trained with: `--registry FILE`")
+    let mut names = Vec::new();
+    for set in trained_on {
+        let row = registry.snapshot_of_root(&set.root)?;
+        let missing = || {
+            anyhow!(
+                "the registry has no snapshot with the root {}, which `{}` names",
+                set.root,
+                path.display()
+            )
+        };
+        let row = row
+            .ok_or_else(missing)
+            .hint("name the registry that it was trained with: `--registry FILE`")?;
+        if !names.contains(&row.name) {
+            names.push(row.name);
+        }
+    }
+    let first = (!names.is_empty()).then(|| names.remove(0));
+    let first = first.ok_or_else(|| anyhow!("the registry names no snapshot for `{}`", path.display()))?;
+    Ok((first, names))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{Context, Exit, HintExt, Style, Table, subject};
-use crate::audit::{PictureLine, Report, Severity, Verdict, audit_adapter, audit_image, audit_picture, html};
+use crate::audit::{PictureLine, Place, Report, Severity, Verdict, audit_adapter, audit_image, audit_picture, html};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::label;
 use crate::pixels::{Format, Limits, read_file};
@@ -259,7 +259,7 @@ fn chain(context: &Context, report: &Report) -> Result<()> {
     if let Some(base) = &report.base {
         row("base", base.sha256.short(), String::new())?;
     }
-    if let Some(s) = &report.snapshot {
+    for s in report.sets() {
         let kept_out: u64 = s.excluded.values().sum();
         let name = s.name.as_ref().map(|name| format!("`{name}`: ")).unwrap_or_default();
         let policy = s
@@ -268,8 +268,10 @@ fn chain(context: &Context, report: &Report) -> Result<()> {
             .map(|policy| format!(", policy `{policy}`"))
             .unwrap_or_default();
         let more = format!(
-            "{name}{} images for {}, {kept_out} kept out{policy}",
-            s.members, s.purpose
+            "{name}{} images for {}{}, {kept_out} kept out{policy}",
+            s.members,
+            s.purpose,
+            s.served()
         );
         row("snapshot", s.root.short(), more)?;
         if !s.obligations.is_empty() {
@@ -278,6 +280,10 @@ fn chain(context: &Context, report: &Report) -> Result<()> {
         if !s.bases.is_empty() {
             row("rests", "on".into(), counted(&s.bases))?;
         }
+    }
+    if let Some(measured) = report.run.as_ref().and_then(|run| run.measured.as_ref()) {
+        let more = format!("`{}`: {} images that trained nothing", measured.name, measured.members);
+        row("measured", measured.root.short(), more)?;
     }
     Ok(())
 }
@@ -297,6 +303,7 @@ fn images(context: &Context, report: &Report) -> Result<()> {
             !i.allowed_now,
             i.consent_then.clone(),
             i.consent_now.clone(),
+            i.place.as_ref(),
         );
         groups
             .entry(key)
@@ -304,17 +311,25 @@ fn images(context: &Context, report: &Report) -> Result<()> {
             .push(file_name(&i.paths, &i.sha256.short()));
     }
     let mut table = Table::new(context, ["artist", "licence", "images", "then", "now", "files"]);
-    for ((artist, license, refused, then, now), files) in groups {
+    for ((artist, license, refused, then, now, place), files) in groups {
         table.styled_row([
             (None, artist.unwrap_or_else(|| "unknown".into())),
             (None, license.unwrap_or_else(|| "none".into())),
             (None, files.len().to_string()),
             (None, then),
             (Some(if refused { Style::Bad } else { Style::Good }), now),
-            (Some(Style::Faint), some(context, &files)),
+            (Some(Style::Faint), of_set(report, place, some(context, &files))),
         ]);
     }
     context.line(table)
+}
+
+/// The files with the set that they stand in, where there are several.
+fn of_set(report: &Report, place: Option<&Place>, files: String) -> String {
+    match place {
+        Some(place) if report.sets().count() > 1 => format!("{place}: {files}"),
+        _ => files,
+    }
 }
 
 /// What was kept out, in groups of one reason and artist.
@@ -327,12 +342,12 @@ fn excluded(context: &Context, report: &Report) -> Result<()> {
     let mut groups: BTreeMap<_, (Vec<String>, &str)> = BTreeMap::new();
     for e in &report.excluded {
         let group = groups
-            .entry((&e.reason_code, &e.artist))
+            .entry((&e.reason_code, &e.artist, &e.place))
             .or_insert((Vec::new(), &e.because));
         group.0.push(file_name(&e.paths, &e.sha256.short()));
     }
     let mut table = Table::new(context, ["why", "artist", "images", "what said so", "files"]);
-    for ((reason, artist), (files, because)) in groups {
+    for ((reason, artist, place), (files, because)) in groups {
         let mut short: String = because.chars().take(80).collect();
         if short.len() < because.len() {
             short.push('…');
@@ -342,7 +357,7 @@ fn excluded(context: &Context, report: &Report) -> Result<()> {
             (None, artist.clone().unwrap_or_else(|| "unknown".into())),
             (None, files.len().to_string()),
             (None, short),
-            (Some(Style::Faint), some(context, &files)),
+            (Some(Style::Faint), of_set(report, Some(place), some(context, &files))),
         ]);
     }
     context.line(table)

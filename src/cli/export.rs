@@ -126,7 +126,7 @@ fn record(
             sha256: written.file,
             tensors: written.tensors,
             run: row.run,
-            snapshot_root: row.snapshot_root,
+            trained_on: row.trained_on,
             path: context.absolute(output)?,
         };
         registry.add_adapter(&new, context.now)?;

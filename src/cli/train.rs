@@ -11,12 +11,12 @@ use super::error::HintExt;
 use super::{Context, Exit, Style, names};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
-use crate::receipt;
+use crate::receipt::{self, SnapshotFacts};
 use crate::registry::{NewAdapter, NewRun, Registry};
-use crate::snapshot::{self, Document, VerifiedSnapshot};
+use crate::snapshot::{self, Document, Role, VerifiedSnapshot};
 use crate::train::adapter::{AdapterRun, Trained, train_adapter};
 use crate::train::config::AdapterConfig;
-use crate::train::facts;
+use crate::train::sets::TrainingSet;
 use crate::train::watch::{Event, Stage, Watch};
 
 /// What to train and where.
@@ -66,17 +66,21 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             .as_deref()
             .map(|name| verify(&registry, name))
             .transpose()?;
+        let sets = [TrainingSet {
+            role: Role::Training,
+            snapshot: &set,
+        }];
         let job = AdapterRun {
             config: &config,
             config_digest: digest,
-            snapshot: &set,
+            sets: &sets,
             others: others.as_ref(),
             device: &device,
             device_name: &args.device.name(),
             resume: args.resume,
             clock: &clock,
         };
-        obligations(context, &set);
+        obligations(context, &sets);
         fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
         train_adapter(
             &job,
@@ -119,26 +123,42 @@ fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig)
     Ok(names::opted_out(context, registry, texts)? > 0)
 }
 
-/// Says before the first step what the adapter will oblige to.
-fn obligations(context: &Context, set: &VerifiedSnapshot) {
-    let facts = facts::snapshot_facts(set);
-    let carries = match facts.obligations.is_empty() {
-        true => "nothing".to_string(),
-        false => receipt::counted(&facts.obligations),
+/// Says before the first step what the adapter will oblige to, for each set that obliges to anything.
+fn obligations(context: &Context, sets: &[TrainingSet<'_>]) {
+    let facts: Vec<_> = sets
+        .iter()
+        .map(|set| SnapshotFacts::of(set.snapshot.document()))
+        .collect();
+    let several = facts.len() > 1;
+    let of = |facts: &SnapshotFacts| match several {
+        true => format!(" (`{}`)", facts.name),
+        false => String::new(),
     };
-    context.message(format_args!("the adapter will oblige whoever uses it to: {carries}"));
-    if !facts.bases.is_empty() {
-        context.message(format_args!("it rests on: {}", receipt::counted(&facts.bases)));
+    if facts.iter().all(|facts| facts.obligations.is_empty()) {
+        context.message("the adapter will oblige whoever uses it to: nothing");
+    }
+    for facts in facts {
+        if !facts.obligations.is_empty() {
+            let carries = receipt::counted(&facts.obligations);
+            let of = of(&facts);
+            context.message(format_args!(
+                "the adapter will oblige whoever uses it to{of}: {carries}"
+            ));
+        }
+        if !facts.bases.is_empty() {
+            let of = of(&facts);
+            context.message(format_args!("it rests on{of}: {}", receipt::counted(&facts.bases)));
+        }
     }
 }
 
 /// Records a finished run and its adapter in the registry.
 pub fn record(registry: &mut Registry, trained: &Trained, out: &Path, context: &Context) -> Result<()> {
     let Some(product) = &trained.product else { return Ok(()) };
-    let root = product.record.inputs.snapshot.root;
+    let trained_on = product.record.inputs.trained_on();
     let run = NewRun {
         sha256: Sha256Digest::of_bytes(product.record_text.as_bytes()),
-        snapshot_root: root,
+        trained_on: trained_on.clone(),
         record: product.record_text.clone(),
         path: context.absolute(out)?,
     };
@@ -147,7 +167,7 @@ pub fn record(registry: &mut Registry, trained: &Trained, out: &Path, context: &
         sha256: product.record.adapter.file,
         tensors: product.record.adapter.tensors,
         run: Some(run.sha256),
-        snapshot_root: root,
+        trained_on,
         path: context.absolute(&product.path)?,
     };
     registry.add_adapter(&adapter, product.record.finished_at)?;
@@ -186,14 +206,17 @@ fn report(context: &Context, trained: &Trained, out: &Path) -> Result<()> {
     }
     if let Some(product) = &trained.product {
         let path = out.join("adapter.safetensors");
+        let roots = product.record.inputs.trained_on();
+        let roots: Vec<_> = roots.iter().map(|set| set.root.to_string()).collect();
         if !context.json {
             context.line(path.display())?;
         }
         context.message(format!(
-            "{} modules, {} steps, snapshot root {}",
+            "{} modules, {} steps, snapshot root{} {}",
             product.record.adapter.modules,
             finish.step,
-            context.paint_err(Style::Faint, product.record.inputs.snapshot.root)
+            if roots.len() > 1 { "s" } else { "" },
+            context.paint_err(Style::Faint, roots.join(" "))
         ));
     }
     Ok(())

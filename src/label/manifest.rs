@@ -113,8 +113,8 @@ fn definition(file: &[u8], format: Format, label: &Label, key: &SecretKey) -> Re
     let mut ingredients = vec![ingredient("base model", &label.base, true, None)];
     for adapter in &label.adapters {
         let receipt = adapter.receipt.map(|digest| format!("receipt sha256:{digest}"));
-        let root = adapter.snapshot.map(|root| format!("snapshot root {root}"));
-        let says: Vec<String> = receipt.into_iter().chain(root).collect();
+        let roots = adapter.snapshots().map(|root| format!("snapshot root {root}"));
+        let says: Vec<String> = receipt.into_iter().chain(roots).collect();
         let says = (!says.is_empty()).then(|| says.join(", "));
         ingredients.push(ingredient("LoRA adapter", &adapter.sha256, true, says));
     }

@@ -77,14 +77,24 @@ pub struct UsedAdapter {
     pub sha256: Sha256Digest,
     /// SHA-256 of its receipt, if it carries one.
     pub receipt: Option<Sha256Digest>,
-    /// Root of the snapshot that the receipt names.
+    /// Root of the snapshot that the receipt names; of several the first.
     #[serde(default)]
     pub snapshot: Option<Sha256Digest>,
+    /// Roots of the other snapshots that it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Sha256Digest>,
     /// How strong it was.
     pub weight: f64,
     /// How strong it was on the text encoders, where that was another strength.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_weight: Option<f64>,
+}
+
+impl UsedAdapter {
+    /// Roots of all snapshots that the receipt names.
+    pub fn snapshots(&self) -> impl Iterator<Item = Sha256Digest> {
+        self.snapshot.into_iter().chain(self.further.iter().copied())
+    }
 }
 
 /// What a picture is labelled with.

@@ -23,6 +23,7 @@ fn label() -> Label {
             sha256: Sha256Digest::of_bytes(b"adapter"),
             receipt: Some(Sha256Digest::of_bytes(b"receipt")),
             snapshot: Some(Sha256Digest::of_bytes(b"root")),
+            further: Vec::new(),
             weight: 0.1 + 0.2,
             clip_weight: Some(0.5),
         }],
@@ -176,6 +177,7 @@ fn the_mark_names_what_the_label_names() {
         sha256: Sha256Digest::of_bytes(b"second"),
         receipt: None,
         snapshot: None,
+        further: Vec::new(),
         weight: 1.0,
         clip_weight: None,
     });

@@ -9,20 +9,29 @@
 
 mod record;
 mod seal;
+mod sets;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use record::{AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RunInputs, RunRecord, SnapshotFacts};
+pub use record::{AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RUN_FORMAT_SETS, RunInputs, RunRecord};
 pub use seal::{Change, RECEIPT_DIGEST_KEY, RECEIPT_KEY, Sealed, changes, open, reseal, seal};
+pub use sets::{Counts, SetClaims, SetFacts, SnapshotFacts};
 
 use crate::digest::{CanonicalError, Sha256Digest, canonical_json};
 
-/// The format that receipts declare.
+/// The format that receipts of one set declare.
 pub const RECEIPT_FORMAT: &str = "assent.receipt/1";
+/// The format of those of several sets: whoever knows the first format alone must not take one set for all.
+pub const RECEIPT_FORMAT_SETS: &str = "assent.receipt/2";
 /// Longest receipt that is written or read, in bytes.
 pub const RECEIPT_LIMIT: usize = 64 << 10;
+
+/// The setting that says which of a run's weights an adapter holds, where there are others beside it.
+pub const WEIGHTS: &str = "weights";
+/// That it holds those after the last update.
+pub const LAST_WEIGHTS: &str = "last";
 
 /// What can go wrong with receipts and records.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +86,9 @@ pub struct Claims {
     pub run: Sha256Digest,
     /// Overall digest of the base model.
     pub base: Sha256Digest,
-    /// Merkle root of the snapshot.
+    /// Merkle root of the snapshot; of several the first.
     pub snapshot: Sha256Digest,
-    /// Pictures in the snapshot.
+    /// Pictures in it.
     pub members: u64,
     /// Pictures kept out, by reason code.
     pub excluded: BTreeMap<String, u64>,
@@ -94,6 +103,9 @@ pub struct Claims {
     /// Pictures by what else allows them: the article of a statutory exception, or the ground that a policy names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bases: BTreeMap<String, u64>,
+    /// The other sets that were trained on: see [`Claims::sets`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<SetClaims>,
     /// Digest of the whole configuration.
     pub config: Sha256Digest,
     /// The settings that shaped the weights, e.g. `rank`, `learning_rate`; numbers as text.
@@ -109,6 +121,16 @@ pub struct Claims {
     pub derived_from: Option<Sha256Digest>,
 }
 
+impl Claims {
+    /// The format of a receipt with these claims.
+    pub(super) fn format(&self) -> &'static str {
+        match self.further.is_empty() {
+            true => RECEIPT_FORMAT,
+            false => RECEIPT_FORMAT_SETS,
+        }
+    }
+}
+
 /// Obligations or grounds with the number of pictures each comes from, for people: `attribution (3 pictures)`.
 pub fn counted(counts: &BTreeMap<String, u64>) -> String {
     let each = counts.iter().map(|(what, count)| match count {
@@ -121,7 +143,7 @@ pub fn counted(counts: &BTreeMap<String, u64>) -> String {
 /// Claims bound to one file by the digests of its tensors and of the rest of its header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// [`RECEIPT_FORMAT`].
+    /// [`RECEIPT_FORMAT`] or [`RECEIPT_FORMAT_SETS`].
     pub format: String,
     /// What it says of the training.
     pub claims: Claims,
@@ -150,10 +172,11 @@ impl Receipt {
             what: "receipt",
             reason: e.to_string(),
         })?;
-        if receipt.format != RECEIPT_FORMAT {
+        let expected = receipt.claims.format();
+        if receipt.format != expected {
             return Err(ReceiptError::Format {
                 what: "receipt",
-                expected: RECEIPT_FORMAT,
+                expected,
                 found: receipt.format,
             });
         }

@@ -5,11 +5,21 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Claims, ReceiptError};
+use super::{Claims, ReceiptError, SetFacts, SnapshotFacts};
 use crate::digest::{Sha256Digest, canonical_digest};
 
-/// The format that run records declare.
+/// The format that run records of one set declare.
 pub const RUN_FORMAT: &str = "assent.run/1";
+/// The format of those of several sets: whoever knows the first format alone must not take one set for all.
+pub const RUN_FORMAT_SETS: &str = "assent.run/2";
+
+/// The format of a record with these inputs.
+fn format(inputs: &RunInputs) -> &'static str {
+    match inputs.further.is_empty() {
+        true => RUN_FORMAT,
+        false => RUN_FORMAT_SETS,
+    }
+}
 
 /// The base model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,26 +40,6 @@ impl BaseFacts {
     }
 }
 
-/// The training set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotFacts {
-    /// Its name in the registry.
-    pub name: String,
-    /// Its Merkle root.
-    pub root: Sha256Digest,
-    /// How many pictures it holds.
-    pub members: u64,
-    /// How many were kept out, by reason code.
-    pub excluded: BTreeMap<String, u64>,
-    /// Members by licence (SPDX); `none` for those without.
-    pub licenses: BTreeMap<String, u64>,
-    /// Members by obligation.
-    pub obligations: BTreeMap<String, u64>,
-    /// Members by what else allows them: the article of a statutory exception, or a policy's own ground.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub bases: BTreeMap<String, u64>,
-}
-
 /// The policy that decided about consent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyFacts {
@@ -68,10 +58,13 @@ pub struct RunInputs {
     pub program: String,
     /// The base model.
     pub base: BaseFacts,
-    /// The training set.
+    /// The training set; of several the first.
     pub snapshot: SnapshotFacts,
-    /// The policy.
+    /// The policy that cleared it.
     pub policy: PolicyFacts,
+    /// The other sets that were trained on: see [`RunInputs::sets`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<SetFacts>,
     /// SHA-256 of the configuration's text.
     pub config: Sha256Digest,
     /// The settings that shape the weights; numbers as text, no paths.
@@ -102,6 +95,7 @@ impl RunInputs {
             licenses: self.snapshot.licenses.clone(),
             obligations: self.snapshot.obligations.clone(),
             bases: self.snapshot.bases.clone(),
+            further: self.further.iter().map(SetFacts::claims).collect(),
             config: self.config,
             settings: self.settings.clone(),
             seed: self.seed,
@@ -128,7 +122,7 @@ pub struct AdapterFacts {
 /// One training, start to end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// [`RUN_FORMAT`].
+    /// [`RUN_FORMAT`] or [`RUN_FORMAT_SETS`].
     pub format: String,
     /// [`RunInputs::identity`] of `inputs`.
     pub run: Sha256Digest,
@@ -147,6 +141,9 @@ pub struct RunRecord {
     /// The weights after the last update, where they were written beside others that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<AdapterFacts>,
+    /// A set that was only measured: its pictures shaped no weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<SnapshotFacts>,
 }
 
 impl RunRecord {
@@ -160,7 +157,7 @@ impl RunRecord {
     ) -> Result<Self, ReceiptError> {
         let run = inputs.identity()?;
         Ok(RunRecord {
-            format: RUN_FORMAT.into(),
+            format: format(&inputs).into(),
             run,
             inputs,
             steps,
@@ -169,6 +166,7 @@ impl RunRecord {
             losses,
             adapter,
             last: None,
+            measured: None,
         })
     }
 
@@ -189,10 +187,11 @@ impl RunRecord {
             reason,
         };
         let record: RunRecord = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
-        if record.format != RUN_FORMAT {
+        let expected = format(&record.inputs);
+        if record.format != expected {
             return Err(ReceiptError::Format {
                 what: "run record",
-                expected: RUN_FORMAT,
+                expected,
                 found: record.format,
             });
         }

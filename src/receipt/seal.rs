@@ -1,6 +1,6 @@
 //! Binding claims to a file, and seeing whether the file is still the one that was bound.
 
-use super::{Claims, RECEIPT_FORMAT, Receipt, ReceiptError};
+use super::{Claims, Receipt, ReceiptError};
 use crate::adapter::Container;
 use crate::digest::Sha256Digest;
 
@@ -54,7 +54,7 @@ pub fn seal(container: &mut Container, claims: Claims) -> Result<Sealed, Receipt
     }
     KEYS.iter().for_each(|key| drop(container.metadata.remove(*key)));
     let receipt = Receipt {
-        format: RECEIPT_FORMAT.into(),
+        format: claims.format().into(),
         claims,
         tensors: container.tensor_digest(),
         header: container.header_digest(KEYS),

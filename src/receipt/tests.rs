@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::adapter::{AdapterFile, Container, Dtype, Format, Module, Weight, encode};
+use crate::snapshot::Role;
 
 pub(crate) fn inputs() -> RunInputs {
     let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(k, v)| (k.to_string(), *v)).collect();
@@ -22,6 +23,7 @@ pub(crate) fn inputs() -> RunInputs {
             digest: Sha256Digest::of_bytes(b"policy"),
             purpose: "ai_generative_training".into(),
         },
+        further: Vec::new(),
         config: Sha256Digest::of_bytes(b"config"),
         settings: [("learning_rate".into(), "0.001".into()), ("rank".into(), "4".into())].into(),
         seed: 7,
@@ -145,4 +147,55 @@ fn a_run_record_comes_back_and_one_with_other_inputs_is_refused() {
     assert_eq!(RunRecord::parse(&text).unwrap(), record);
     assert!(RunRecord::parse(&text.replace("\"seed\": 7", "\"seed\": 8")).is_err());
     assert!(RunRecord::parse(&text.replace("assent.run/1", "assent.run/9")).is_err());
+}
+
+/// What runs of one set wrote before there could be several: the same bytes and the same identities today.
+#[test]
+fn one_set_is_written_as_ever() {
+    // The digest of the canonical JSON of what such a run had, computed elsewhere.
+    let identity = "552d6249a412230dd7460d7abda3b5325d37b170a7db86d954c56628d6a3d74c";
+    assert_eq!(inputs().identity().unwrap().to_string(), identity);
+    let receipt = seal(&mut container(), inputs().claims(30).unwrap()).unwrap().receipt;
+    let value: serde_json::Value = serde_json::from_slice(&receipt.bytes().unwrap()).unwrap();
+    assert_eq!(value["format"], "assent.receipt/1");
+    let keys: Vec<_> = value["claims"].as_object().unwrap().keys().collect();
+    let expected = "base config excluded licenses members obligations policy program purpose run seed settings snapshot steps \
+                    versions";
+    assert_eq!(keys, expected.split(' ').collect::<Vec<_>>());
+}
+
+#[test]
+fn several_sets_are_another_format_and_none_is_lost() {
+    let mut several = inputs();
+    let further = SetFacts {
+        role: Role::Regularization,
+        snapshot: SnapshotFacts {
+            name: "plain".into(),
+            root: Sha256Digest::of_bytes(b"other root"),
+            ..several.snapshot.clone()
+        },
+        policy: several.policy.clone(),
+    };
+    several.further = vec![further];
+    assert_ne!(several.identity().unwrap(), inputs().identity().unwrap());
+    let claims = several.claims(30).unwrap();
+    let on: Vec<_> = claims.trained_on().iter().map(|set| (set.root, set.role)).collect();
+    let expected = [
+        (Sha256Digest::of_bytes(b"root"), Role::Training),
+        (Sha256Digest::of_bytes(b"other root"), Role::Regularization),
+    ];
+    assert_eq!(on, expected);
+    assert_eq!(several.trained_on(), claims.trained_on());
+    assert_eq!(claims.summed(|set| &set.obligations)["attribution"], 2);
+
+    let mut container = container();
+    let sealed = seal(&mut container, claims).unwrap();
+    assert_eq!(sealed.receipt.format, RECEIPT_FORMAT_SETS);
+    assert_eq!(open(&container).unwrap().unwrap(), sealed);
+    let text = String::from_utf8(sealed.receipt.bytes().unwrap()).unwrap();
+    // A reader of the first format alone refuses it; one set under the second format is none of ours.
+    assert!(Receipt::parse(&text.replace(RECEIPT_FORMAT_SETS, RECEIPT_FORMAT)).is_err());
+    let mut one = sealed.receipt.clone();
+    one.claims.further.clear();
+    assert!(Receipt::parse(&String::from_utf8(one.bytes().unwrap()).unwrap()).is_err());
 }

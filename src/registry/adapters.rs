@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, ToSql, params};
 
+use super::trained_on::{Of, TrainedOn, read, store};
 use super::values::{path_bytes, path_of, time};
 use super::{Registry, Result};
 use crate::digest::{PixelDigest, Sha256Digest};
@@ -14,8 +15,8 @@ use crate::digest::{PixelDigest, Sha256Digest};
 pub struct NewRun {
     /// Digest of its record as it was written.
     pub sha256: Sha256Digest,
-    /// Root of the snapshot it trained on.
-    pub snapshot_root: Sha256Digest,
+    /// The snapshots it trained on, in the order of its record.
+    pub trained_on: Vec<TrainedOn>,
     /// Its record, as JSON.
     pub record: String,
     /// The folder of its artefacts.
@@ -40,8 +41,8 @@ pub struct NewAdapter {
     pub tensors: Sha256Digest,
     /// Digest of the record of the run that made it.
     pub run: Option<Sha256Digest>,
-    /// Root of the snapshot it was trained on.
-    pub snapshot_root: Sha256Digest,
+    /// The snapshots it was trained on, in the order of its record.
+    pub trained_on: Vec<TrainedOn>,
     /// Its file.
     pub path: PathBuf,
 }
@@ -55,8 +56,8 @@ pub struct AdapterRow {
     pub tensors: Sha256Digest,
     /// Digest of the record of the run that made it.
     pub run: Option<Sha256Digest>,
-    /// Root of the snapshot it was trained on.
-    pub snapshot_root: Sha256Digest,
+    /// The snapshots it was trained on, in the order of its record.
+    pub trained_on: Vec<TrainedOn>,
     /// Its file when it was recorded.
     pub path: PathBuf,
     /// When it was recorded.
@@ -88,35 +89,34 @@ pub struct PictureRow {
 impl Registry {
     /// Records a run; one with the same record is left as it is.
     pub fn add_run(&mut self, run: &NewRun, at: Timestamp) -> Result<()> {
-        self.connection.execute(
-            "INSERT INTO runs (sha256, snapshot_root, record, path, finished_at) VALUES (?1, ?2, ?3, ?4, ?5)
+        let transaction = self.connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO runs (sha256, record, path, finished_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (sha256) DO NOTHING",
-            params![
-                run.sha256,
-                run.snapshot_root,
-                run.record,
-                path_bytes(&run.path),
-                at.to_string()
-            ],
+            params![run.sha256, run.record, path_bytes(&run.path), at.to_string()],
         )?;
+        store(&transaction, Of::Run, &run.sha256, &run.trained_on)?;
+        transaction.commit()?;
         Ok(())
     }
 
     /// Records an adapter; one with the same file digest only gets its new path.
     pub fn add_adapter(&mut self, adapter: &NewAdapter, at: Timestamp) -> Result<()> {
-        self.connection.execute(
-            "INSERT INTO adapters (sha256, tensors, run_id, snapshot_root, path, created_at)
-             VALUES (?1, ?2, (SELECT id FROM runs WHERE sha256 = ?3), ?4, ?5, ?6)
+        let transaction = self.connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO adapters (sha256, tensors, run_id, path, created_at)
+             VALUES (?1, ?2, (SELECT id FROM runs WHERE sha256 = ?3), ?4, ?5)
              ON CONFLICT (sha256) DO UPDATE SET path = excluded.path",
             params![
                 adapter.sha256,
                 adapter.tensors,
                 adapter.run,
-                adapter.snapshot_root,
                 path_bytes(&adapter.path),
                 at.to_string(),
             ],
         )?;
+        store(&transaction, Of::Adapter, &adapter.sha256, &adapter.trained_on)?;
+        transaction.commit()?;
         Ok(())
     }
 
@@ -140,18 +140,19 @@ impl Registry {
     pub fn runs(&self) -> Result<Vec<RunRow>> {
         let mut query = self
             .connection
-            .prepare("SELECT sha256, snapshot_root, record, path, finished_at FROM runs ORDER BY id")?;
+            .prepare("SELECT sha256, record, path, finished_at FROM runs ORDER BY id")?;
         let rows = query.query_map([], |row| {
             let run = NewRun {
                 sha256: row.get(0)?,
-                snapshot_root: row.get(1)?,
-                record: row.get(2)?,
-                path: path_of(row.get(3)?),
+                trained_on: Vec::new(),
+                record: row.get(1)?,
+                path: path_of(row.get(2)?),
             };
-            Ok((run, row.get::<_, String>(4)?))
+            Ok((run, row.get::<_, String>(3)?))
         })?;
         rows.map(|row| {
-            let (run, at) = row?;
+            let (mut run, at) = row?;
+            run.trained_on = read(&self.connection, Of::Run, &run.sha256)?;
             Ok(RunRow {
                 run,
                 finished_at: time(&at)?,
@@ -163,7 +164,7 @@ impl Registry {
     /// All adapters, in the order in which they were recorded.
     pub fn adapters(&self) -> Result<Vec<AdapterRow>> {
         let mut query = self.connection.prepare(&format!("{ADAPTERS} ORDER BY adapters.id"))?;
-        let rows = query.query_map([], |row| Ok(adapter_of(row)))?;
+        let rows = query.query_map([], |row| Ok(self.adapter_of(row)))?;
         rows.map(|row| row?).collect()
     }
 
@@ -171,7 +172,7 @@ impl Registry {
     pub fn adapter(&self, sha256: &Sha256Digest) -> Result<Option<AdapterRow>> {
         let sql = format!("{ADAPTERS} WHERE adapters.sha256 = ?1");
         self.connection
-            .query_row(&sql, [sha256], |row| Ok(adapter_of(row)))
+            .query_row(&sql, [sha256], |row| Ok(self.adapter_of(row)))
             .optional()?
             .transpose()
     }
@@ -230,18 +231,19 @@ impl Registry {
         })
         .collect()
     }
+
+    fn adapter_of(&self, row: &Row<'_>) -> Result<AdapterRow> {
+        let sha256 = row.get(0)?;
+        Ok(AdapterRow {
+            sha256,
+            tensors: row.get(1)?,
+            run: row.get(2)?,
+            trained_on: read(&self.connection, Of::Adapter, &sha256)?,
+            path: path_of(row.get(3)?),
+            created_at: time(&row.get::<_, String>(4)?)?,
+        })
+    }
 }
 
-const ADAPTERS: &str = "SELECT adapters.sha256, tensors, runs.sha256, adapters.snapshot_root, adapters.path, created_at
+const ADAPTERS: &str = "SELECT adapters.sha256, tensors, runs.sha256, adapters.path, created_at
                         FROM adapters LEFT JOIN runs ON runs.id = run_id";
-
-fn adapter_of(row: &Row<'_>) -> Result<AdapterRow> {
-    Ok(AdapterRow {
-        sha256: row.get(0)?,
-        tensors: row.get(1)?,
-        run: row.get(2)?,
-        snapshot_root: row.get(3)?,
-        path: path_of(row.get(4)?),
-        created_at: time(&row.get::<_, String>(5)?)?,
-    })
-}

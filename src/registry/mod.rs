@@ -30,6 +30,7 @@ mod review;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod trained_on;
 mod trust;
 mod values;
 mod verify;
@@ -55,6 +56,7 @@ pub use near::NearPair;
 pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
+pub use trained_on::{Role, TrainedOn};
 pub use trust::TrustedKey;
 pub use verify::{LedgerReport, SaidDigests};
 
@@ -83,6 +85,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_credits.sql"),
     include_str!("migrations/0010_review.sql"),
     include_str!("migrations/0011_picture_pixels.sql"),
+    include_str!("migrations/0012_sets.sql"),
 ];
 
 /// An open registry.

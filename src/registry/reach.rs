@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::coverage::{fold_address, meant};
-use super::{Registry, Result, artists, lists, near};
+use super::{AdapterRow, Registry, Result, artists, lists, near};
 use crate::consent::Target;
 use crate::digest::Sha256Digest;
 
@@ -68,11 +68,13 @@ impl Registry {
                 .snapshots
                 .push(connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?);
         }
-        for adapter in self.adapters()? {
-            if reach.snapshots.iter().any(|(_, root)| *root == adapter.snapshot_root) {
-                reach.adapters.push(adapter.sha256);
-            }
-        }
+        let made = |adapter: &&AdapterRow| {
+            let on = adapter.trained_on.iter();
+            on.into_iter()
+                .any(|set| reach.snapshots.iter().any(|(_, root)| *root == set.root))
+        };
+        let adapters = self.adapters()?;
+        reach.adapters = adapters.iter().filter(made).map(|adapter| adapter.sha256).collect();
         Ok(reach)
     }
 }

@@ -28,6 +28,7 @@ pub use verify::{Member, Mismatch, MismatchCode, VerifiedSnapshot, verify};
 
 use crate::digest::{CanonicalError, Sha256Digest};
 use crate::registry::RegistryError;
+pub use crate::registry::{Role, TrainedOn};
 
 /// What can go wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]

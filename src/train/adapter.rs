@@ -20,6 +20,7 @@ use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
 use super::networks::Networks;
 use super::page::{PAGE, Page, State};
+use super::sets::{TrainingSet, check_use};
 use super::tensorboard::{self, EventFile};
 use super::watch::{Curves, Event, Metrics, Stage};
 use super::{facts, masks};
@@ -28,7 +29,7 @@ use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::Settings;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
-use crate::receipt::{AdapterFacts, Claims, RunRecord, seal};
+use crate::receipt::{AdapterFacts, Claims, LAST_WEIGHTS, RunRecord, SnapshotFacts, WEIGHTS, seal};
 use crate::sheet::{Chart, Series, Stroke};
 use crate::snapshot::VerifiedSnapshot;
 
@@ -45,8 +46,8 @@ pub struct AdapterRun<'a> {
     pub config: &'a AdapterConfig,
     /// Digest of the configuration's text.
     pub config_digest: Sha256Digest,
-    /// The training set.
-    pub snapshot: &'a VerifiedSnapshot,
+    /// What it is trained on; the first is to be learned.
+    pub sets: &'a [TrainingSet<'a>],
     /// A set that is only measured.
     pub others: Option<&'a VerifiedSnapshot>,
     /// Where to compute, without autodiff.
@@ -98,7 +99,12 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
 /// Before the first step where anything does not fit; later if files cannot be written or the loss is no longer a number.
 pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trained, TrainError> {
     let (c, device) = (run.config, run.device);
-    facts::check_use(c, run.snapshot)?;
+    check_use(c, run.sets)?;
+    let first = run
+        .sets
+        .first()
+        .ok_or_else(|| TrainError::Setting("expected a snapshot to train on, found none".to_owned()))?
+        .snapshot;
     let started = (run.clock)();
     let base = Base::open(&c.run.pretrained_model_name_or_path, None)?.stored_as(c.run.base_precision.into());
     let mut pipeline = Pipeline::load(&base, device)?;
@@ -117,7 +123,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         )));
     }
     let subset = Arc::new(c.subset.clone());
-    let entries = Entry::of(run.snapshot, &subset)?;
+    let entries = Entry::of(first, &subset)?;
     let others = run.others.map(|set| Entry::of(set, &subset)).transpose()?;
     pipeline.schedule = c
         .target
@@ -162,7 +168,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let mut inputs = facts::inputs(
         c,
         run.config_digest,
-        run.snapshot,
+        run.sets,
         (training.len(), held.len()),
         run.device_name,
     )?;
@@ -230,7 +236,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         engine::show_last(&mut objective, &optimizer);
         let header = facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?;
         let mut claims = inputs.claims(finish.step)?;
-        claims.settings.insert("weights".to_owned(), "last".to_owned());
+        claims.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
         last = Some(keep(&objective, header, claims, &stage.out.join(LAST))?);
         wrote.push(LAST);
     }
@@ -242,6 +248,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         facts,
     )?;
     record.last = last;
+    record.measured = run.others.map(|set| SnapshotFacts::of(set.document()));
     let record_text = record.to_json()?;
     write_atomic(&stage.out.join("run.json"), record_text.as_bytes())
         .map_err(TrainError::io(&stage.out.join("run.json")))?;

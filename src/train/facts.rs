@@ -7,14 +7,14 @@ use walkdir::WalkDir;
 
 use super::config::{AdapterConfig, NetworkType};
 use super::error::TrainError;
+use super::sets::TrainingSet;
 use crate::adapter::{Optimisation, TrainingFacts};
-use crate::consent::{Obligation, Use};
 use crate::digest::Sha256Digest;
 use crate::model::base::Family;
 use crate::model::pipeline::Pipeline;
 use crate::model::scheduler::PredictionType;
-use crate::receipt::{BaseFacts, PolicyFacts, RunInputs, SnapshotFacts};
-use crate::snapshot::{Member, VerifiedSnapshot};
+use crate::receipt::{BaseFacts, PolicyFacts, RunInputs, SetFacts, SnapshotFacts};
+use crate::snapshot::VerifiedSnapshot;
 
 /// The parts of a diffusers folder that shape what a run computes.
 const PARTS: &[&str] = &[
@@ -56,56 +56,6 @@ pub fn base_facts(path: &Path) -> Result<BaseFacts, TrainError> {
     Ok(BaseFacts::new(files)?)
 }
 
-/// What the record says of the training set.
-#[must_use]
-pub fn snapshot_facts(snapshot: &VerifiedSnapshot) -> SnapshotFacts {
-    let (mut excluded, mut licenses, mut obligations) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut bases = BTreeMap::new();
-    for exclusion in snapshot.excluded() {
-        *excluded.entry(exclusion.reason_code.to_string()).or_insert(0) += 1;
-    }
-    for member in snapshot.members() {
-        *licenses
-            .entry(member.license.clone().unwrap_or_else(|| "none".to_owned()))
-            .or_insert(0) += 1;
-        if let Some(basis) = &member.basis {
-            *bases.entry(basis.clone()).or_insert(0) += 1;
-        }
-        for obligation in &member.obligations {
-            *obligations.entry(obligation.to_string()).or_insert(0) += 1;
-        }
-    }
-    SnapshotFacts {
-        name: snapshot.name().to_owned(),
-        root: snapshot.root(),
-        members: snapshot.members().len() as u64,
-        excluded,
-        licenses,
-        obligations,
-        bases,
-    }
-}
-
-/// Refuses a commercial run on pictures that oblige to non-commercial use.
-///
-/// # Errors
-/// If the configuration is for commercial use and any member is not.
-pub fn check_use(config: &AdapterConfig, snapshot: &VerifiedSnapshot) -> Result<(), TrainError> {
-    if config.run.usage != Some(Use::Commercial) {
-        return Ok(());
-    }
-    let members = snapshot.members();
-    let bound = |member: &&Member| member.obligations.contains(&Obligation::NonCommercial);
-    match members.iter().find(bound) {
-        None => Ok(()),
-        Some(first) => Err(TrainError::NotForCommercialUse {
-            count: members.iter().filter(bound).count(),
-            members: members.len(),
-            first: first.image.short(),
-        }),
-    }
-}
-
 /// Everything that determines the weights.
 ///
 /// # Errors
@@ -113,11 +63,17 @@ pub fn check_use(config: &AdapterConfig, snapshot: &VerifiedSnapshot) -> Result<
 pub fn inputs(
     config: &AdapterConfig,
     config_digest: Sha256Digest,
-    snapshot: &VerifiedSnapshot,
+    sets: &[TrainingSet<'_>],
     (trained, held_out): (usize, usize),
     device: &str,
 ) -> Result<RunInputs, TrainError> {
     let c = config;
+    let mut facts = sets.iter().map(|set| SetFacts::of(set.role, set.snapshot.document()));
+    let Some(first) = facts.next() else {
+        return Err(TrainError::Setting(
+            "expected a snapshot to train on, found none".to_owned(),
+        ));
+    };
     let settings = [
         ("base_precision", name_of(&c.run.base_precision)),
         ("network_dim", c.network.network_dim.to_string()),
@@ -156,8 +112,9 @@ pub fn inputs(
     Ok(RunInputs {
         program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
         base: base_facts(&c.run.pretrained_model_name_or_path)?,
-        snapshot: snapshot_facts(snapshot),
-        policy: policy_facts(snapshot),
+        snapshot: first.snapshot,
+        policy: first.policy,
+        further: facts.collect(),
         config: config_digest,
         settings: {
             let mut all = c.beyond_defaults();
@@ -306,8 +263,8 @@ impl BaseRecord {
         Ok(Self {
             format: "assent.base/1".to_owned(),
             program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
-            snapshot: snapshot_facts(snapshot),
-            policy: policy_facts(snapshot),
+            snapshot: SnapshotFacts::of(snapshot.document()),
+            policy: PolicyFacts::of(snapshot.document()),
             config,
             seed,
             versions: versions(device),
@@ -323,14 +280,6 @@ impl BaseRecord {
     pub fn to_json(&self) -> Result<String, TrainError> {
         let text = serde_json::to_string_pretty(self).map_err(|e| TrainError::Setting(e.to_string()))?;
         Ok(text + "\n")
-    }
-}
-
-fn policy_facts(snapshot: &VerifiedSnapshot) -> PolicyFacts {
-    PolicyFacts {
-        name: snapshot.policy().to_owned(),
-        digest: snapshot.policy_digest(),
-        purpose: snapshot.purpose().to_string(),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod norms;
 pub mod optimizer;
 pub mod page;
 pub mod schedule;
+pub mod sets;
 pub mod state;
 pub mod stopping;
 pub mod tensorboard;

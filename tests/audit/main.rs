@@ -4,6 +4,7 @@
 
 mod cli;
 mod picture;
+mod sets;
 mod world;
 
 use assent::adapter::{Container, Dtype};
@@ -169,7 +170,11 @@ fn a_changed_registry_is_invalid() {
         ("UPDATE adapters SET sha256 = zeroblob(32)", Code::RegistryChanged),
         ("UPDATE adapters SET tensors = zeroblob(32)", Code::RegistryChanged),
         (
-            "UPDATE adapters SET snapshot_root = zeroblob(32)",
+            "DROP TRIGGER adapter_snapshots_no_update; UPDATE adapter_snapshots SET root = zeroblob(32)",
+            Code::RegistryChanged,
+        ),
+        (
+            "DROP TRIGGER run_snapshots_no_delete; DELETE FROM run_snapshots",
             Code::RegistryChanged,
         ),
         (

@@ -43,6 +43,7 @@ fn label_of(world: &World) -> Label {
             sha256: sealed.adapter.as_ref().unwrap().sha256,
             receipt: sealed.adapter.as_ref().unwrap().receipt_sha256,
             snapshot: Some(sealed.snapshot.as_ref().unwrap().root),
+            further: Vec::new(),
             weight: 0.8,
             clip_weight: None,
         }],

@@ -6,8 +6,8 @@ use assent::adapter::{AdapterFile, Container, Dtype, Format, Module, Weight, enc
 use assent::audit::{Report, audit_adapter};
 use assent::consent::{EventKind, Policy, Target};
 use assent::digest::{PixelDigest, Sha256Digest};
-use assent::receipt::{self, AdapterFacts, BaseFacts, PolicyFacts, RunInputs, RunRecord, SnapshotFacts};
-use assent::registry::{NewAdapter, NewEvent, NewImage, NewLocation, NewPicture, NewRun, Registry};
+use assent::receipt::{self, AdapterFacts, BaseFacts, PolicyFacts, RunInputs, RunRecord, SetFacts, SnapshotFacts};
+use assent::registry::{NewAdapter, NewEvent, NewImage, NewLocation, NewPicture, NewRun, Registry, Role};
 use assent::snapshot::{self, Selection};
 use jiff::Timestamp;
 
@@ -26,47 +26,65 @@ pub fn time(hour: u8) -> Timestamp {
 impl World {
     /// Two images of Ann and one of Bea are trained on; Cy opted out before.
     pub fn new() -> World {
+        World::trained(false)
+    }
+
+    /// The same, and an image of Dee is in a snapshot for regularization.
+    pub fn of_two_sets() -> World {
+        World::trained(true)
+    }
+
+    fn trained(regularized: bool) -> World {
         let folder = tempfile::tempdir().unwrap();
         let mut registry = Registry::open(&folder.path().join("assent.db")).unwrap();
         let mut images = Vec::new();
-        for (name, artist) in [
-            ("a1.png", "Ann"),
-            ("a2.png", "Ann"),
-            ("b.png", "Bea <b>"),
-            ("c.png", "Cy"),
-        ] {
+        let mut add = |registry: &mut Registry, name: &str, artist, license| {
             let path = folder.path().join(name);
             std::fs::write(&path, name).unwrap();
             images.push(Sha256Digest::of_bytes(name.as_bytes()));
-            registry.add_images(&[image(name, path, artist)], time(1)).unwrap();
+            registry
+                .add_images(&[image(name, path, artist, license)], time(1))
+                .unwrap();
+        };
+        for (name, artist, license) in [
+            ("a1.png", "Ann", Some("CC-BY-4.0")),
+            ("a2.png", "Ann", Some("CC-BY-4.0")),
+            ("b.png", "Bea <b>", None),
+            ("c.png", "Cy", Some("CC0-1.0")),
+        ] {
+            add(&mut registry, name, artist, license);
         }
         opt_out(&mut registry, "Cy", 2);
-        let policy = Policy::parse(POLICY).unwrap();
+        let silence = "unspecified = \"accept\"\nbasis = \"Directive (EU) 2019/790, Art. 3\"";
+        let policy = Policy::parse(&POLICY.replace("unspecified = \"refuse\"", silence)).unwrap();
         let document = snapshot::create(&mut registry, "set", &policy, &Selection::default(), time(3)).unwrap();
         assert_eq!((document.members.len(), document.excluded.len()), (3, 1));
+
+        let mut further = Vec::new();
+        if regularized {
+            add(&mut registry, "d.png", "Dee", Some("CC-BY-4.0"));
+            let selection = Selection {
+                artists: vec!["Dee".into()],
+                sources: Vec::new(),
+            };
+            let strict = Policy::parse(POLICY).unwrap();
+            let kept = snapshot::create(&mut registry, "reg", &strict, &selection, time(3)).unwrap();
+            assert_eq!(kept.members.len(), 1);
+            further.push(SetFacts::of(Role::Regularization, &kept));
+        }
 
         let inputs = RunInputs {
             program: "assent test".into(),
             base: BaseFacts::new([("unet/config.json".into(), Sha256Digest::of_bytes(b"{}"))].into()).unwrap(),
-            snapshot: SnapshotFacts {
-                name: "set".into(),
-                root: document.root,
-                members: 3,
-                excluded: [("denied_by_artist".into(), 1)].into(),
-                licenses: [("CC0-1.0".into(), 3)].into(),
-                obligations: [("attribution".to_string(), 2)].into(),
-                bases: [("Directive (EU) 2019/790, Art. 3".to_string(), 1)].into(),
-            },
-            policy: PolicyFacts {
-                name: policy.name.clone(),
-                digest: policy.digest(),
-                purpose: policy.purpose.to_string(),
-            },
+            snapshot: SnapshotFacts::of(&document),
+            policy: PolicyFacts::of(&document),
+            further,
             config: Sha256Digest::of_bytes(b"config"),
             settings: [("rank".into(), "1".into())].into(),
             seed: 1,
             versions: [].into(),
         };
+        let trained_on = inputs.trained_on();
         let adapter = folder.path().join("adapter.safetensors");
         let mut container = container(Dtype::F32);
         let sealed = receipt::seal(&mut container, inputs.claims(10).unwrap()).unwrap();
@@ -87,7 +105,7 @@ impl World {
             .add_run(
                 &NewRun {
                     sha256: run,
-                    snapshot_root: document.root,
+                    trained_on: trained_on.clone(),
                     record,
                     path,
                 },
@@ -98,7 +116,7 @@ impl World {
             sha256: written.file,
             tensors: written.tensors,
             run: Some(run),
-            snapshot_root: document.root,
+            trained_on,
             path: adapter.clone(),
         };
         registry.add_adapter(&row, time(5)).unwrap();
@@ -131,7 +149,7 @@ impl World {
     }
 }
 
-fn image(name: &str, path: PathBuf, artist: &str) -> NewImage {
+fn image(name: &str, path: PathBuf, artist: &str, license: Option<&str>) -> NewImage {
     NewImage {
         sha256: Sha256Digest::of_bytes(name.as_bytes()),
         pixels: PixelDigest::of_rgba(1, 1, name.as_bytes()),
@@ -148,7 +166,7 @@ fn image(name: &str, path: PathBuf, artist: &str) -> NewImage {
             title: None,
             caption: Some(format!("a drawing, {name}")),
             artists: vec![artist.into()],
-            licenses: vec![("CC0-1.0".into(), "reuse".into())],
+            licenses: license.map(|id| (id.into(), "reuse".into())).into_iter().collect(),
             ai_generated: false,
             needs_review: Vec::new(),
             claims: Vec::new(),

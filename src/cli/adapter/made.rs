@@ -10,7 +10,7 @@ use crate::cli::export::DtypeArg;
 use crate::cli::{Context, HintExt, audit};
 use crate::digest::Sha256Digest;
 use crate::receipt;
-use crate::registry::{AdapterRow, NewAdapter};
+use crate::registry::{AdapterRow, NewAdapter, TrainedOn};
 
 /// What to do about an adapter that a tool refuses.
 pub const HINT: &str = "`assent -v adapter inspect FILE` lists the modules with their forms and ranks";
@@ -112,8 +112,8 @@ impl Output {
         }
     }
 
-    /// Writes the adapter in the layout of its first source, and records it where all sources are on record as made by
-    /// one run; says so where it cannot. Returns what `--json` says of the file.
+    /// Writes the adapter in the layout of its first source, and records it with what trained those of its sources that
+    /// are on record. Returns what `--json` says of the file.
     pub fn write(
         &self,
         context: &Context,
@@ -148,7 +148,8 @@ impl Output {
         }))
     }
 
-    /// The registry keeps one run and one snapshot an adapter.
+    /// Records the adapter with every snapshot that trained one of its sources, so that an opt-out reaches it too. It has
+    /// a run where that is the same for all.
     fn record(&self, context: &Context, written: &adapter::Written, sources: &[Read]) -> Result<()> {
         if !context.registry.exists() {
             return Ok(());
@@ -156,21 +157,27 @@ impl Output {
         let mut registry = context.open_registry()?;
         let mut rows: Vec<AdapterRow> = Vec::new();
         for source in sources {
-            rows.extend(registry.adapter(&source.from.sha256)?);
+            match registry.adapter(&source.from.sha256)? {
+                Some(row) => rows.push(row),
+                None => context.warn(format_args!(
+                    "{} is not on record: what trained it is not recorded for the new file",
+                    source.from.sha256.short()
+                )),
+            }
         }
-        let Some(row) = rows.first() else { return Ok(()) };
-        let one = rows
-            .iter()
-            .all(|r| (r.run, r.snapshot_root) == (row.run, row.snapshot_root));
-        if !one || rows.len() < sources.len() {
-            context.warn("it is not recorded: an adapter on record has one run, and these come from several");
-            return Ok(());
+        let Some(first) = rows.first() else { return Ok(()) };
+        let one = rows.len() == sources.len() && rows.iter().all(|row| row.run == first.run);
+        let mut trained_on: Vec<TrainedOn> = Vec::new();
+        for set in rows.iter().flat_map(|row| &row.trained_on) {
+            if !trained_on.contains(set) {
+                trained_on.push(*set);
+            }
         }
         let new = NewAdapter {
             sha256: written.file,
             tensors: written.tensors,
-            run: row.run,
-            snapshot_root: row.snapshot_root,
+            run: first.run.filter(|_| one),
+            trained_on,
             path: context.absolute(&self.output)?,
         };
         registry.add_adapter(&new, context.now)?;

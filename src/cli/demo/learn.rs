@@ -22,9 +22,10 @@ use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::sheet::{Row, Sheet, Tile};
-use crate::snapshot;
+use crate::snapshot::{self, Role};
 use crate::train::adapter::{AdapterRun, Trained, sample_settings, train_adapter};
 use crate::train::config::AdapterConfig;
+use crate::train::sets::TrainingSet;
 use crate::train::watch::Stage;
 
 /// Where and when the demo trains.
@@ -55,7 +56,10 @@ impl Studio<'_> {
         let job = AdapterRun {
             config: &config,
             config_digest: digest,
-            snapshot: &set,
+            sets: &[TrainingSet {
+                role: Role::Training,
+                snapshot: &set,
+            }],
             others: others.as_ref(),
             device: &device,
             device_name: &self.device.name(),

@@ -37,10 +37,17 @@ pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
             .with_context(unusable)?
             .adapter;
         let sealed = receipt::open(&container)?;
+        let mut roots = sealed
+            .as_ref()
+            .map(|s| s.receipt.claims.trained_on())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|set| set.root);
         let used = UsedAdapter {
             sha256: Sha256Digest::of_file(&path)?,
             receipt: sealed.as_ref().map(|s| s.digest),
-            snapshot: sealed.map(|s| s.receipt.claims.snapshot),
+            snapshot: roots.next(),
+            further: roots.collect(),
             weight,
             clip_weight: (clip != weight).then_some(clip),
         };

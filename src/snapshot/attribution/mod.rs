@@ -69,14 +69,12 @@ pub struct Work {
     pub obligations: Vec<Obligation>,
 }
 
-/// Whom to name for everything that a snapshot holds. Works are grouped by what they are used under, and in a group
+/// Whom to name for everything that a snapshot, or several, hold. Works are grouped by what they are used under, and in a group
 /// sorted by author, title and digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributions {
-    /// Name of the snapshot.
-    pub snapshot: String,
-    /// Its Merkle root.
-    pub root: Sha256Digest,
+    /// Name and Merkle root of each snapshot.
+    pub snapshots: Vec<(String, Sha256Digest)>,
     /// The works.
     pub works: Vec<Work>,
 }
@@ -117,26 +115,27 @@ pub fn attributions(registry: &Registry, name: &str) -> Result<Attributions, Sna
             obligations: consent.obligations,
         });
     }
-    let key = |work: &Work| {
-        let author = work.credit.authors.first().map(|name| name.to_lowercase());
-        let unnamed = (author.is_none(), work.credit.title.is_none());
-        let title = work.credit.title.as_ref().map(|title| title.to_lowercase());
-        (
-            work.licenses.is_empty(),
-            work.ground(),
-            work.obligations.clone(),
-            unnamed,
-            author,
-            title,
-            work.sha256,
-        )
-    };
     works.sort_by_cached_key(key);
     Ok(Attributions {
-        snapshot: document.name,
-        root: document.root,
+        snapshots: vec![(document.name, document.root)],
         works,
     })
+}
+
+/// What works are sorted by.
+fn key(work: &Work) -> impl Ord + use<> {
+    let author = work.credit.authors.first().map(|name| name.to_lowercase());
+    let unnamed = (author.is_none(), work.credit.title.is_none());
+    let title = work.credit.title.as_ref().map(|title| title.to_lowercase());
+    (
+        work.licenses.is_empty(),
+        work.ground(),
+        work.obligations.clone(),
+        unnamed,
+        author,
+        title,
+        work.sha256,
+    )
 }
 
 /// The names that were frozen, if they still have the digest that the document holds.
@@ -166,6 +165,17 @@ impl Work {
 }
 
 impl Attributions {
+    /// These and those of another snapshot: for an adapter that was trained on both. A work that is in both under the
+    /// same terms stands there once.
+    #[must_use]
+    pub fn and(mut self, other: Attributions) -> Self {
+        self.snapshots.extend(other.snapshots);
+        self.works.extend(other.works);
+        self.works.sort_by_cached_key(key);
+        self.works.dedup();
+        self
+    }
+
     /// The whole, in a format; it ends with a line end.
     pub fn render(&self, format: Format) -> String {
         render::render(self, format)

@@ -4,6 +4,7 @@ use std::fmt::{Result, Write};
 
 use super::{Attributions, Work, license_url};
 use crate::consent::Obligation;
+use crate::digest::Sha256Digest;
 
 /// How attributions are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +125,24 @@ fn heading(attributions: &Attributions) -> String {
         1 => "1 work".to_string(),
         many => format!("{many} works"),
     };
-    format!("{works} in the training set `{}`", attributions.snapshot)
+    let sets: Vec<_> = names(attributions).map(|name| format!("`{name}`")).collect();
+    let several = if sets.len() > 1 { "s" } else { "" };
+    format!("{works} in the training set{several} {}", sets.join(", "))
+}
+
+fn names(attributions: &Attributions) -> impl Iterator<Item = &str> {
+    attributions.snapshots.iter().map(|(name, _)| name.as_str())
+}
+
+/// The roots, each in its own marks.
+fn roots(attributions: &Attributions, [before, after]: [&str; 2]) -> String {
+    let mark = |(_, root): &(String, Sha256Digest)| format!("{before}{root}{after}");
+    let each: Vec<_> = attributions.snapshots.iter().map(mark).collect();
+    format!(
+        "Merkle root{} {}",
+        if each.len() > 1 { "s" } else { "" },
+        each.join(", ")
+    )
 }
 
 /// What a reader must know of the list itself.
@@ -147,7 +165,7 @@ fn notes(attributions: &Attributions) -> Vec<String> {
 
 fn text(out: &mut String, attributions: &Attributions) -> Result {
     writeln!(out, "Attributions\n\n{}", heading(attributions))?;
-    writeln!(out, "Merkle root {}\n", attributions.root)?;
+    writeln!(out, "{}\n", roots(attributions, ["", ""]))?;
     for note in notes(attributions) {
         writeln!(out, "{note}")?;
     }
@@ -190,15 +208,15 @@ fn html(out: &mut String, attributions: &Attributions) -> Result {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>Attributions: {}</title><style>{STYLE}</style></head><body>",
-        escape_html(&attributions.snapshot)
+        escape_html(&names(attributions).collect::<Vec<_>>().join(", "))
     )?;
     writeln!(out, "<h1>Attributions</h1>")?;
     let heading = heading(attributions).replace('`', "");
     writeln!(out, "<p>{}</p>", escape_html(&heading))?;
     writeln!(
         out,
-        "<p class=\"soft\">Merkle root <code>{}</code></p>",
-        attributions.root
+        "<p class=\"soft\">{}</p>",
+        roots(attributions, ["<code>", "</code>"])
     )?;
     for note in notes(attributions) {
         writeln!(out, "<p>{}</p>", escape_html(&note))?;
@@ -253,7 +271,7 @@ fn escape_markdown(text: &str) -> String {
 
 fn markdown(out: &mut String, attributions: &Attributions) -> Result {
     writeln!(out, "# Attributions\n\n{}.\n", heading(attributions))?;
-    writeln!(out, "Merkle root `{}`\n", attributions.root)?;
+    writeln!(out, "{}\n", roots(attributions, ["`", "`"]))?;
     for note in notes(attributions) {
         writeln!(out, "{}\n", escape_markdown(&note))?;
     }
