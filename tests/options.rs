@@ -66,7 +66,8 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "sample",
-        "learning_rate = 1e-3\nlr_scheduler = \"rex\"\nprediction_type = \"sample\"\n",
+        "learning_rate = 1e-3\nlr_scheduler = \"rex\"\nprediction_type = \"sample\"\ntrain_text_encoder = true\n\
+         gradient_checkpointing = true\n",
     ),
 ];
 
@@ -147,4 +148,21 @@ fn every_option_is_the_same_when_stopped_and_on_any_number_of_threads() {
             "{name} is like another"
         );
     }
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_weight() {
+    let studio = Studio::new();
+    let options = "learning_rate = 1e-2\nnetwork_dropout = 0.2\nmodule_dropout = 0.2\nconv_dim = 2\nconv_alpha = 2\n";
+    let tensors = |name: &str, more: &str| {
+        let config = studio.at(&format!("{name}.toml"));
+        fs::write(&config, format!("{PLAIN}{options}{more}")).unwrap();
+        assert!(train(&studio, &config, name, 2, 0));
+        let file = assent::adapter::read(&studio.at(name).join("adapter.safetensors")).unwrap();
+        (file.header["ss_gradient_checkpointing"].clone(), file.modules)
+    };
+    let (off, plain) = tensors("kept", "");
+    let (on, recomputed) = tensors("recomputed", "gradient_checkpointing = true\n");
+    assert_eq!((off.as_str(), on.as_str()), ("False", "True"));
+    assert!(plain == recomputed);
 }

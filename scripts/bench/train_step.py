@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing on PyTorch's side")
+    parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing on both sides")
     parser.add_argument("--inputs", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inputs:
@@ -126,7 +126,8 @@ def main():
         common += [text for pair in numbers.items() for text in map(str, pair)]
         extra = ["--checkpointing"] if args.checkpointing else []
         theirs = measure([sys.executable, __file__, *common, *extra], args.threads)
-        ours = measure([str(ROOT / "target/release/examples/bench_train_step"), *common], args.threads)
+        switch = ["--checkpointing", "true"] if args.checkpointing else []
+        ours = measure([str(ROOT / "target/release/examples/bench_train_step"), *common, *switch], args.threads)
 
     if ours["modules"] != theirs["modules"]:
         sys.exit(f"assent adapts {ours['modules']} modules, PEFT {theirs['modules']}")

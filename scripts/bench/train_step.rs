@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use assent::lora::{self, Recipe};
 use assent::model::params::to_vec;
+use assent::model::recompute::Tape;
 use assent::model::unet::UNet;
 use assent::model::weights::Precision;
 use assent::train::optimizer::{AdamWConfig, Method, Optimizer, clip};
@@ -59,10 +60,10 @@ fn main() -> Result<()> {
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..=steps {
         let start = Instant::now();
-        let loss = (unet.forward(sample.clone(), &timesteps, &context, None) - noise.clone())
-            .square()
-            .mean();
-        let mut found = loss.backward();
+        let mut tape = Tape::new(given.contains_key("--checkpointing"));
+        let prediction = unet.forward_on(&mut tape, sample.clone(), &timesteps, &context, None);
+        let loss = (prediction - noise.clone()).square().mean();
+        let mut found = tape.backward(&loss);
         let mut gradients = BTreeMap::new();
         lora::for_each(&mut unet, &mut |name, param| {
             if let Some(gradient) = param.gradient(&mut found) {

@@ -23,6 +23,8 @@ pub struct Optimisation {
     pub warmup_steps: u64,
     /// Micro-batches summed before each step.
     pub accumulation: u64,
+    /// Whether blocks were computed again in the backward pass.
+    pub checkpointing: bool,
     /// Largest norm of the gradient; none for no clipping.
     pub max_grad_norm: Option<f64>,
     /// Share of captions replaced by the empty one, 0 to 1.
@@ -111,7 +113,10 @@ impl TrainingFacts {
                 "ss_total_batch_size",
                 (self.batch as u64).saturating_mul(o.accumulation.max(1)).to_string(),
             ),
-            ("ss_gradient_checkpointing", "False".into()),
+            (
+                "ss_gradient_checkpointing",
+                if o.checkpointing { "True" } else { "False" }.into(),
+            ),
             ("ss_gradient_accumulation_steps", o.accumulation.to_string()),
             ("ss_max_train_steps", self.max_steps.to_string()),
             ("ss_lr_warmup_steps", o.warmup_steps.to_string()),

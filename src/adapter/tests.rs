@@ -258,6 +258,7 @@ fn the_header_has_what_other_tools_read() {
             schedule: "cosine".into(),
             warmup_steps: 3,
             accumulation: 1,
+            checkpointing: false,
             max_grad_norm: Some(1.0),
             caption_dropout: 0.1,
             min_snr_gamma: None,

@@ -9,6 +9,7 @@ pub const ALL: &[&str] = &[
     "fit",
     "train_batch_size",
     "gradient_accumulation_steps",
+    "gradient_checkpointing",
     "max_train_steps",
     "num_repeats",
     "class_tokens",

@@ -316,7 +316,7 @@ pub(super) const TABLE: &[Row] = &[
     ("fallback_train_dtype", Idle, COMPUTED),
     ("enable_autocast_cache", Idle, COMPUTED),
     ("attention_mechanism", Idle, COMPUTED),
-    ("gradient_checkpointing", Idle, COMPUTED),
+    ("gradient_checkpointing", Rule(own::recomputes), ""),
     ("frames", Idle, "only for moving pictures"),
 ];
 

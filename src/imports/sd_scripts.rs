@@ -352,7 +352,7 @@ pub(super) const TABLE: &[Row] = &[
     ("fp8_base", Idle, COMPUTED),
     ("fp8_base_unet", Idle, COMPUTED),
     ("no_half_vae", Idle, COMPUTED),
-    ("gradient_checkpointing", Idle, COMPUTED),
+    ("gradient_checkpointing", Given("gradient_checkpointing", Flag), ""),
     ("cpu_offload_checkpointing", Idle, COMPUTED),
     ("blocks_to_swap", Idle, COMPUTED),
     ("mem_eff_attn", Idle, COMPUTED),

@@ -55,6 +55,7 @@ fn options_of_sd_scripts() {
             "optimizer_args",
             "[\"d_coef=2\", \"decouple=True\"]",
         ),
+        ("gradient_checkpointing = true", "gradient_checkpointing", "true"),
         ("save_precision = \"fp16\"", "save_precision", "\"fp16\""),
         (
             "logging_dir = \"logs\"\nlog_with = \"all\"",

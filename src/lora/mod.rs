@@ -8,6 +8,8 @@ mod fresh;
 mod parts;
 mod put;
 mod recipe;
+#[cfg(test)]
+mod recompute_tests;
 mod targets;
 
 pub use fresh::{attach, roll};

@@ -18,7 +18,7 @@ struct Branches<'f>(&'f mut dyn FnMut(&str, ParamMut<'_>));
 
 impl Branches<'_> {
     fn of(&mut self, path: &str, branches: &mut [Branch]) {
-        for (name, tensor) in branches.first_mut().map(tensors).into_iter().flatten() {
+        for (name, tensor) in branches.first_mut().map(Branch::tensors).into_iter().flatten() {
             (self.0)(&join(path, name), ParamMut::Two(tensor));
         }
     }
@@ -32,50 +32,6 @@ impl Visitor for Branches<'_> {
     fn conv(&mut self, path: &str, layer: &mut Conv2d) {
         self.of(path, &mut layer.branches);
     }
-}
-
-fn product<'a>(names: [&'static str; 3], p: &'a mut Product) -> Vec<(&'static str, &'a mut Tensor<2>)> {
-    let core = p.core.as_mut().map(|core| (names[2], core));
-    [(names[0], &mut p.a), (names[1], &mut p.b)]
-        .into_iter()
-        .chain(core)
-        .collect()
-}
-
-fn factor<'a>(
-    whole: &'static str,
-    names: [&'static str; 3],
-    f: &'a mut Factor,
-) -> Vec<(&'static str, &'a mut Tensor<2>)> {
-    match f {
-        Factor::Whole(w) => vec![(whole, w)],
-        Factor::Product(p) => product(names, p),
-    }
-}
-
-/// The tensors of a branch with their names.
-fn tensors(branch: &mut Branch) -> Vec<(&'static str, &mut Tensor<2>)> {
-    let mut all = match &mut branch.update {
-        Update::Lora { down, up, mid } => [("lora_A.weight", down), ("lora_B.weight", up)]
-            .into_iter()
-            .chain(mid.as_mut().map(|mid| ("lora_mid.weight", mid)))
-            .collect(),
-        Update::Loha { first, second } => {
-            let mut all = product(["hada_w1_a", "hada_w1_b", "hada_t1"], first);
-            all.extend(product(["hada_w2_a", "hada_w2_b", "hada_t2"], second));
-            all
-        }
-        Update::Lokr { first, second } => {
-            let mut all = factor("lokr_w1", ["lokr_w1_a", "lokr_w1_b", "lokr_t1"], first);
-            all.extend(factor("lokr_w2", ["lokr_w2_a", "lokr_w2_b", "lokr_t2"], second));
-            all
-        }
-        Update::Full(diff) => vec![("diff", diff)],
-        Update::Gain { gain, .. } => vec![("weight", gain)],
-    };
-    let magnitude = branch.magnitude.as_mut();
-    all.extend(magnitude.map(|m| ("dora_scale", &mut m.lengths)));
-    all
 }
 
 /// The adapter on the model as values for a file, sorted by path: the first of each layer.

@@ -173,6 +173,31 @@ pub(super) trait Site<const D: usize> {
 const EPSILON: f64 = f32::EPSILON as f64;
 
 impl Branch {
+    /// Its tensors, named as in files: a LoRA's as in PEFT's, others as in LyCORIS'.
+    pub fn tensors(&mut self) -> Vec<(&'static str, &mut Tensor<2>)> {
+        let mut all = match &mut self.update {
+            Update::Lora { down, up, mid } => [("lora_A.weight", down), ("lora_B.weight", up)]
+                .into_iter()
+                .chain(mid.as_mut().map(|mid| ("lora_mid.weight", mid)))
+                .collect(),
+            Update::Loha { first, second } => {
+                let mut all = product(["hada_w1_a", "hada_w1_b", "hada_t1"], first);
+                all.extend(product(["hada_w2_a", "hada_w2_b", "hada_t2"], second));
+                all
+            }
+            Update::Lokr { first, second } => {
+                let mut all = factor("lokr_w1", ["lokr_w1_a", "lokr_w1_b", "lokr_t1"], first);
+                all.extend(factor("lokr_w2", ["lokr_w2_a", "lokr_w2_b", "lokr_t2"], second));
+                all
+            }
+            Update::Full(diff) => vec![("diff", diff)],
+            Update::Gain { gain, .. } => vec![("weight", gain)],
+        };
+        let magnitude = self.magnitude.as_mut();
+        all.extend(magnitude.map(|m| ("dora_scale", &mut m.lengths)));
+        all
+    }
+
     /// Whether it is quicker with the layer's own output at hand.
     pub(super) fn takes_base(&self) -> bool {
         let outputs = |on_input: bool| !on_input;
@@ -312,6 +337,25 @@ impl Branch {
             squares.sum_dim(1).transpose()
         };
         magnitude.lengths.clone() / squares.sqrt().add_scalar(EPSILON)
+    }
+}
+
+fn product<'a>(names: [&'static str; 3], p: &'a mut Product) -> Vec<(&'static str, &'a mut Tensor<2>)> {
+    let core = p.core.as_mut().map(|core| (names[2], core));
+    [(names[0], &mut p.a), (names[1], &mut p.b)]
+        .into_iter()
+        .chain(core)
+        .collect()
+}
+
+fn factor<'a>(
+    whole: &'static str,
+    names: [&'static str; 3],
+    f: &'a mut Factor,
+) -> Vec<(&'static str, &'a mut Tensor<2>)> {
+    match f {
+        Factor::Whole(w) => vec![(whole, w)],
+        Factor::Product(p) => product(names, p),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod layers;
 pub mod params;
 pub mod pipeline;
 pub mod prompt;
+pub mod recompute;
 pub mod samplers;
 pub mod scheduler;
 mod single;

@@ -1,8 +1,9 @@
 //! A model's parameters by name, whatever their rank: read to the host, set, tracked for gradients, taken out of autodiff.
 
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::layers::{Module, ParamMut, Visitor};
+use super::recompute::Found;
 use super::weights::Saved;
 
 /// Does the same thing to a tensor of any rank.
@@ -42,6 +43,12 @@ impl ParamMut<'_> {
         each_rank!(self, t => **t = t.clone().detach().require_grad());
     }
 
+    /// Whether it is under training.
+    #[must_use]
+    pub fn is_tracked(&self) -> bool {
+        each_rank!(self, t => t.is_tracked())
+    }
+
     /// Takes it out of autodiff.
     pub fn freeze(&mut self) {
         each_rank!(self, t => if t.is_autodiff() { **t = t.clone().inner() });
@@ -54,8 +61,8 @@ impl ParamMut<'_> {
 
     /// Its gradient in row-major order, if the loss reached it.
     #[must_use]
-    pub fn gradient(&self, gradients: &mut Gradients) -> Option<Vec<f32>> {
-        each_rank!(self, t => t.grad_remove(gradients).map(to_vec))
+    pub fn gradient(&self, gradients: &mut Found) -> Option<Vec<f32>> {
+        each_rank!(self, t => gradients.take(&**t).map(to_vec))
     }
 }
 

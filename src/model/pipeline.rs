@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::base::{Base, Encoder, Family};
 use super::params::to_vec;
 use super::prompt::{self, Rows};
+use super::recompute::Tape;
 use super::scheduler::{NoiseSchedule, ScheduleConfig, ScheduleError};
 use super::text::{Encoded, TextEncoder};
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -191,8 +192,13 @@ impl Pipeline {
     /// `n` captions → context `[n, 77, width]`
     #[must_use]
     pub fn embed(&self, captions: &[&str], device: &Device) -> Conditions {
+        self.embed_on(&mut Tape::new(false), captions, device)
+    }
+
+    /// As [`Pipeline::embed`], with the encoders' layers as parts of `tape`.
+    pub fn embed_on(&self, tape: &mut Tape, captions: &[&str], device: &Device) -> Conditions {
         let rows: Vec<Vec<u32>> = captions.iter().map(|c| self.tokens(c)).collect();
-        let first = self.text.forward(&rows, device);
+        let first = self.text.forward_on(tape, &rows, device);
         let Some(second) = &self.second else {
             return Conditions {
                 context: first.last,
@@ -204,7 +210,7 @@ impl Pipeline {
             .iter()
             .map(|c| second.tokenizer.encode_padded(c, length))
             .collect();
-        let other = second.text.forward(&rows, device);
+        let other = second.text.forward_on(tape, &rows, device);
         Conditions {
             context: Tensor::cat(vec![first.hidden(2), other.hidden(2)], 2),
             pooled: Some(other.pooled),

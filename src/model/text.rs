@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation, module::e
 
 use super::config::{self, TextConfig};
 use super::layers::{Embedding, Linear, Module, Norm, Visitor, attend, join};
+use super::recompute::Tape;
 use super::weights::{Checkpoint, LoadError, Pages, Precision, Weights};
 use crate::names;
 
@@ -28,6 +29,22 @@ struct Layer {
     norm2: Norm,
     fc1: Linear,
     fc2: Linear,
+    heads: usize,
+    activation: Activation,
+}
+
+impl Layer {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let h = self.norm1.layer(x.clone());
+        let (q, k, v) = (self.q.forward(h.clone()), self.k.forward(h.clone()), self.v.forward(h));
+        let x = x + self.out.forward(attend(q, k, v, self.heads, true));
+        let h = self.fc1.forward(self.norm2.layer(x.clone()));
+        let h = match self.activation {
+            Activation::QuickGelu => h.clone() * activation::sigmoid(h.mul_scalar(1.702)),
+            Activation::Gelu => activation::gelu(h),
+        };
+        x + self.fc2.forward(h)
+    }
 }
 
 impl Module for Layer {
@@ -68,7 +85,6 @@ impl Encoded {
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
     config: TextConfig,
-    activation: Activation,
     tokens: Embedding,
     positions: Embedding,
     layers: Vec<Layer>,
@@ -123,13 +139,14 @@ impl TextEncoder {
                     norm2: Norm::load(w, &join(&path, "layer_norm2"), d, eps),
                     fc1: linear(w, "mlp.fc1", d, config.intermediate_size),
                     fc2: linear(w, "mlp.fc2", config.intermediate_size, d),
+                    heads: config.num_attention_heads,
+                    activation,
                 }
             })
             .collect();
         let embeddings = "text_model.embeddings";
         let positions = config.max_position_embeddings;
         Ok(Self {
-            activation,
             tokens: Embedding::load(w, &join(embeddings, "token_embedding"), config.vocab_size, d),
             positions: Embedding::load(w, &join(embeddings, "position_embedding"), positions, d),
             layers,
@@ -157,6 +174,11 @@ impl TextEncoder {
     /// Encodes rows of token ids, all of one length of at most `max_position_embeddings`.
     #[must_use]
     pub fn forward(&self, rows: &[Vec<u32>], device: &Device) -> Encoded {
+        self.forward_on(&mut Tape::new(false), rows, device)
+    }
+
+    /// As [`TextEncoder::forward`], with the layers as parts of `tape`.
+    pub fn forward_on(&self, tape: &mut Tape, rows: &[Vec<u32>], device: &Device) -> Encoded {
         let (batch, n) = (rows.len(), rows.first().map_or(0, Vec::len));
         let flat: Vec<i64> = rows.iter().flatten().map(|&id| i64::from(id)).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [batch, n]), device);
@@ -165,21 +187,7 @@ impl TextEncoder {
         let mut x = tokens + positions.unsqueeze::<3>(); // [B, N, D]
         let mut states = vec![x.clone()];
         for layer in &self.layers {
-            let h = layer.norm1.layer(x.clone());
-            let (q, k, v) = (
-                layer.q.forward(h.clone()),
-                layer.k.forward(h.clone()),
-                layer.v.forward(h),
-            );
-            let x1 = x + layer
-                .out
-                .forward(attend(q, k, v, self.config.num_attention_heads, true));
-            let h = layer.fc1.forward(layer.norm2.layer(x1.clone()));
-            let h = match self.activation {
-                Activation::QuickGelu => h.clone() * activation::sigmoid(h.mul_scalar(1.702)),
-                Activation::Gelu => activation::gelu(h),
-            };
-            x = x1 + layer.fc2.forward(h);
+            x = tape.part(layer, x, Layer::forward);
             states.push(x.clone());
         }
         let last = self.normed(x);

@@ -15,6 +15,7 @@ use embedding::{Mlp, sinusoids};
 use super::blocks::{Resnet, Upsample};
 use super::config::{self, UNetConfig};
 use super::layers::{Conv2d, Module, Norm, Visitor, join};
+use super::recompute::Tape;
 use super::transformer::{Transformer, TransformerConfig};
 use super::weights::{Checkpoint, LoadError, Pages, Precision, Weights};
 use crate::names::Key;
@@ -27,28 +28,52 @@ pub enum Probe<'a> {
     Vector(&'a Tensor<2>),
 }
 
+/// What a [`Step`] takes: pixels and those of the way down that join them, time and text.
+type StepInput = ((Tensor<4>, Option<Tensor<4>>), (Tensor<2>, Tensor<3>));
+
+/// A residual block with the attention behind it.
 #[derive(Debug, Clone)]
-struct Level {
-    resnets: Vec<Resnet>,
-    attentions: Vec<Transformer>,
-    down: Option<Conv2d>,
-    up: Option<Upsample>,
+struct Step {
+    resnet: Resnet,
+    attention: Option<Transformer>,
 }
 
-impl Level {
-    fn step(&self, i: usize, x: Tensor<4>, time: &Tensor<2>, context: &Tensor<3>) -> Tensor<4> {
-        let x = self.resnets[i].forward(x, Some(time));
-        match self.attentions.get(i) {
-            Some(attention) => attention.forward(x, context),
+impl Step {
+    fn forward(&self, ((x, skip), (time, context)): StepInput) -> Tensor<4> {
+        let x = match skip {
+            Some(skip) => Tensor::cat(vec![x, skip], 1),
+            None => x,
+        };
+        let x = self.resnet.forward(x, Some(&time));
+        match &self.attention {
+            Some(attention) => attention.forward(x, &context),
             None => x,
         }
     }
 }
 
+impl Module for Step {
+    fn visit(&mut self, path: &str, v: &mut dyn Visitor) {
+        self.attention.visit(&join(path, "attentions"), v);
+        self.resnet.visit(&join(path, "resnets"), v);
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Level {
+    steps: Vec<Step>,
+    down: Option<Conv2d>,
+    up: Option<Upsample>,
+}
+
 impl Module for Level {
     fn visit(&mut self, path: &str, v: &mut dyn Visitor) {
-        self.attentions.visit(&join(path, "attentions"), v);
-        self.resnets.visit(&join(path, "resnets"), v);
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            step.attention.visit(&format!("{path}.attentions.{i}"), v);
+        }
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            step.resnet.visit(&format!("{path}.resnets.{i}"), v);
+        }
         self.down.visit(&join(path, "downsamplers.0.conv"), v);
         self.up.visit(&join(path, "upsamplers.0"), v);
     }
@@ -148,20 +173,14 @@ impl UNet {
         for (level, &output) in channels.iter().enumerate() {
             let path = format!("down_blocks.{level}");
             let attends = attends(&config.down_block_types[level], "CrossAttnDownBlock2D", "DownBlock2D")?;
-            let mut block = Level {
-                resnets: vec![],
-                attentions: vec![],
-                down: None,
-                up: None,
-            };
+            let mut block = Level::default();
             for i in 0..config.layers_per_block {
-                block
-                    .resnets
-                    .push(resnet(w, &format!("{path}.resnets.{i}"), [input, output]));
-                if attends {
-                    let attention = Transformer::load(w, &format!("{path}.attentions.{i}"), &transformer(level))?;
-                    block.attentions.push(attention);
-                }
+                block.steps.push(Step {
+                    resnet: resnet(w, &format!("{path}.resnets.{i}"), [input, output]),
+                    attention: attends
+                        .then(|| Transformer::load(w, &format!("{path}.attentions.{i}"), &transformer(level)))
+                        .transpose()?,
+                });
                 input = output;
                 skips.push(output);
             }
@@ -175,13 +194,17 @@ impl UNet {
 
         let last = levels - 1;
         let mid_block = Level {
-            resnets: vec![
-                resnet(w, "mid_block.resnets.0", [input, input]),
-                resnet(w, "mid_block.resnets.1", [input, input]),
+            steps: vec![
+                Step {
+                    resnet: resnet(w, "mid_block.resnets.0", [input, input]),
+                    attention: Some(Transformer::load(w, "mid_block.attentions.0", &transformer(last))?),
+                },
+                Step {
+                    resnet: resnet(w, "mid_block.resnets.1", [input, input]),
+                    attention: None,
+                },
             ],
-            attentions: vec![Transformer::load(w, "mid_block.attentions.0", &transformer(last))?],
-            down: None,
-            up: None,
+            ..Level::default()
         };
 
         let mut up_blocks = Vec::new();
@@ -190,21 +213,15 @@ impl UNet {
             let path = format!("up_blocks.{b}");
             let output = channels[level];
             let attends = attends(&config.up_block_types[b], "CrossAttnUpBlock2D", "UpBlock2D")?;
-            let mut block = Level {
-                resnets: vec![],
-                attentions: vec![],
-                down: None,
-                up: None,
-            };
+            let mut block = Level::default();
             for i in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(output);
-                block
-                    .resnets
-                    .push(resnet(w, &format!("{path}.resnets.{i}"), [input + skip, output]));
-                if attends {
-                    let attention = Transformer::load(w, &format!("{path}.attentions.{i}"), &transformer(level))?;
-                    block.attentions.push(attention);
-                }
+                block.steps.push(Step {
+                    resnet: resnet(w, &format!("{path}.resnets.{i}"), [input + skip, output]),
+                    attention: attends
+                        .then(|| Transformer::load(w, &format!("{path}.attentions.{i}"), &transformer(level)))
+                        .transpose()?,
+                });
                 input = output;
             }
             if b < last {
@@ -251,7 +268,19 @@ impl UNet {
         context: &Tensor<3>,
         added: Option<&Added>,
     ) -> Tensor<4> {
-        self.forward_probed(sample, timesteps, context, added, &mut |_, _| {})
+        self.forward_on(&mut Tape::new(false), sample, timesteps, context, added)
+    }
+
+    /// As [`UNet::forward`], with the residual blocks and the attention behind each as parts of `tape`.
+    pub fn forward_on(
+        &self,
+        tape: &mut Tape,
+        sample: Tensor<4>,
+        timesteps: &[f32],
+        context: &Tensor<3>,
+        added: Option<&Added>,
+    ) -> Tensor<4> {
+        self.run(tape, (sample, timesteps), context, added, &mut |_, _| {})
     }
 
     /// As [`UNet::forward`], showing what comes out of each part under its diffusers name.
@@ -259,6 +288,17 @@ impl UNet {
         &self,
         sample: Tensor<4>,
         timesteps: &[f32],
+        context: &Tensor<3>,
+        added: Option<&Added>,
+        probe: &mut dyn FnMut(&str, Probe<'_>),
+    ) -> Tensor<4> {
+        self.run(&mut Tape::new(false), (sample, timesteps), context, added, probe)
+    }
+
+    fn run(
+        &self,
+        tape: &mut Tape,
+        (sample, timesteps): (Tensor<4>, &[f32]),
         context: &Tensor<3>,
         added: Option<&Added>,
         probe: &mut dyn FnMut(&str, Probe<'_>),
@@ -281,36 +321,38 @@ impl UNet {
             probe("add_embedding", Probe::Vector(&extra));
             time = time + extra;
         }
-
-        let mut x = self.conv_in.forward(sample);
+        let x = self.conv_in.forward(sample);
         probe("conv_in", Probe::Map(&x));
+
+        let (mut x, conditions) = tape.cut((x, (time, context.clone())));
+        let step = |tape: &mut Tape, step: &Step, x: Tensor<4>, skip: Option<Tensor<4>>| {
+            tape.part(step, ((x, skip), conditions.clone()), Step::forward)
+        };
         let mut skips = vec![x.clone()];
         for (b, block) in self.down_blocks.iter().enumerate() {
-            for i in 0..block.resnets.len() {
-                x = block.step(i, x, &time, context);
+            for one in &block.steps {
+                x = step(tape, one, x, None);
                 skips.push(x.clone());
             }
             if let Some(down) = &block.down {
-                x = down.forward(x);
+                x = tape.part(down, x, Conv2d::forward);
                 skips.push(x.clone());
             }
             probe(&format!("down_blocks.{b}"), Probe::Map(&x));
         }
 
-        x = self.mid_block.step(0, x, &time, context);
-        x = self.mid_block.resnets[1].forward(x, Some(&time));
+        for one in &self.mid_block.steps {
+            x = step(tape, one, x, None);
+        }
         probe("mid_block", Probe::Map(&x));
 
         for (b, block) in self.up_blocks.iter().enumerate() {
-            for i in 0..block.resnets.len() {
-                if let Some(skip) = skips.pop() {
-                    x = Tensor::cat(vec![x, skip], 1);
-                }
-                x = block.step(i, x, &time, context);
+            for one in &block.steps {
+                x = step(tape, one, x, skips.pop());
             }
             if let Some(up) = &block.up {
                 let size = skips.last().map(|s| [s.dims()[2], s.dims()[3]]);
-                x = up.forward(x, size);
+                x = tape.part(up, x, move |up, x| up.forward(x, size));
             }
             probe(&format!("up_blocks.{b}"), Probe::Map(&x));
         }

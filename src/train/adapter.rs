@@ -297,6 +297,7 @@ fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {
         identity: run.to_string(),
         course: c.optimisation.course(),
         gradient_accumulation_steps: c.optimisation.gradient_accumulation_steps,
+        gradient_checkpointing: c.optimisation.gradient_checkpointing,
         max_grad_norm: c.optimisation.max_grad_norm,
         method: c.optimisation.method().map_err(TrainError::Setting)?,
         ema_decay: c.optimisation.ema_decay,

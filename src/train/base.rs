@@ -168,6 +168,7 @@ fn plan(run: &BaseRun<'_>, name: &str, part: &Part) -> Result<Plan, TrainError> 
             peak: part.learning_rate,
         },
         gradient_accumulation_steps: part.gradient_accumulation_steps,
+        gradient_checkpointing: false,
         max_grad_norm: part.max_grad_norm,
         method: Method::AdamW(AdamWConfig::default()),
         ema_decay: Some(part.ema_decay),

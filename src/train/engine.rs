@@ -15,17 +15,18 @@ use super::watch::{Event, Metrics, Stage};
 use crate::digest::write_atomic;
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
+use crate::model::recompute::Tape;
 
 /// What is trained.
 pub trait Objective {
     /// Calls `f` with each parameter under training, always in the same order.
     fn params(&mut self, f: &mut dyn FnMut(&str, ParamMut<'_>));
 
-    /// The loss `[1]` of a micro-batch, which its number alone decides; in autodiff.
+    /// The loss `[1]` of a micro-batch, which its number alone decides, on a fresh tape; in autodiff.
     ///
     /// # Errors
     /// If the batch cannot be made.
-    fn loss(&mut self, micro_batch: u64) -> Result<burn::tensor::Tensor<1>, TrainError>;
+    fn loss(&mut self, micro_batch: u64, tape: &mut Tape) -> Result<burn::tensor::Tensor<1>, TrainError>;
 
     /// The loss of each held-out set.
     ///
@@ -74,6 +75,8 @@ pub struct Plan {
     pub course: Course,
     /// Micro-batches summed for an update.
     pub gradient_accumulation_steps: u64,
+    /// Whether blocks are computed again in the backward pass.
+    pub gradient_checkpointing: bool,
     /// Largest norm of the gradient; 0 for any.
     pub max_grad_norm: f64,
     /// The optimizer.
@@ -155,7 +158,7 @@ pub fn run<O: Objective + Clone + Send>(
         let losses = validate(objective, 0, &mut metrics, stage)?;
         watch(0, losses, &mut optimizer, &mut best);
     }
-    let mut replicas = Replicas::new(objective, plan.gradient_accumulation_steps.max(1))?;
+    let mut replicas = Replicas::new(objective, plan)?;
     while optimizer.step < total && !best.ends(plan.early_stopping) {
         let lr = plan.course.peak * plan.course.factor(optimizer.step);
         let (mut gradients, loss, seen) = replicas.gradients(&optimizer)?;
@@ -254,10 +257,12 @@ fn parts<'a, O: Objective>(
 struct Replicas<O> {
     copies: Vec<(O, rayon::ThreadPool)>,
     micro_batches: u64,
+    recomputes: bool,
 }
 
 impl<O: Objective + Clone + Send> Replicas<O> {
-    fn new(objective: &O, micro_batches: u64) -> Result<Self, TrainError> {
+    fn new(objective: &O, plan: &Plan) -> Result<Self, TrainError> {
+        let micro_batches = plan.gradient_accumulation_steps.max(1);
         let threads = rayon::current_num_threads();
         let n = threads.min(usize::try_from(micro_batches).unwrap_or(usize::MAX));
         let pool = || {
@@ -269,18 +274,22 @@ impl<O: Objective + Clone + Send> Replicas<O> {
         let copies = (0..n)
             .map(|_| Ok((objective.clone(), pool()?)))
             .collect::<Result<_, TrainError>>()?;
-        Ok(Self { copies, micro_batches })
+        Ok(Self {
+            copies,
+            micro_batches,
+            recomputes: plan.gradient_checkpointing,
+        })
     }
 
     /// The mean gradient and loss of the next update's micro-batches, and what they saw.
     fn gradients(&mut self, optimizer: &Optimizer) -> Result<MicroBatch, TrainError> {
-        let (n, micro_batches) = (self.copies.len() as u64, self.micro_batches);
+        let (n, micro_batches, recomputes) = (self.copies.len() as u64, self.micro_batches, self.recomputes);
         let first = optimizer.step * micro_batches;
         let work = |(r, (copy, pool)): (usize, &mut (O, rayon::ThreadPool))| {
             pool.install(|| {
                 show(copy, optimizer, None);
                 let mine = (r as u64..micro_batches).step_by(n as usize);
-                mine.map(|k| micro_batch(copy, first + k))
+                mine.map(|k| micro_batch(copy, first + k, recomputes))
                     .collect::<Result<Vec<_>, TrainError>>()
             })
         };
@@ -322,9 +331,10 @@ impl<O: Objective + Clone + Send> Replicas<O> {
 /// Gradients, loss, and the timestep and loss of each sample.
 type MicroBatch = (Gradients, f64, Vec<(usize, f32)>);
 
-fn micro_batch(objective: &mut dyn Objective, number: u64) -> Result<MicroBatch, TrainError> {
-    let loss = objective.loss(number)?;
-    let mut found = loss.backward();
+fn micro_batch(objective: &mut dyn Objective, number: u64, recomputes: bool) -> Result<MicroBatch, TrainError> {
+    let mut tape = Tape::new(recomputes);
+    let loss = objective.loss(number, &mut tape)?;
+    let mut found = tape.backward(&loss);
     let mut named = Gradients::new();
     objective.params(&mut |name, param| {
         if let Some(gradient) = param.gradient(&mut found) {

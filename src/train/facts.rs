@@ -195,6 +195,7 @@ pub fn header(
             schedule: name_of(&c.optimisation.schedule()),
             warmup_steps: c.optimisation.warmup(),
             accumulation: c.optimisation.gradient_accumulation_steps,
+            checkpointing: c.optimisation.gradient_checkpointing,
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
             caption_dropout: c.subset.caption_dropout_rate,
             min_snr_gamma: c.target.min_snr_gamma.map(f64::from),

@@ -8,6 +8,7 @@ use super::aim::{Aim, LossType};
 use super::data::stack;
 use crate::model::params::to_vec;
 use crate::model::pipeline::{Conditions, Pipeline};
+use crate::model::recompute::Tape;
 use crate::model::scheduler::{NoiseSchedule, ScheduleError};
 use crate::model::unet::{Added, UNet};
 use crate::model::weights::Draws;
@@ -41,7 +42,8 @@ pub struct Special {
 }
 
 /// The loss of diffusers' `train_text_to_image_lora.py` and of sd-scripts: the error of the predicted noise (or velocity,
-/// or clean sample) as `aim` measures it, its mean over each sample, times the sample's weights.
+/// or clean sample) as `aim` measures it, its mean over each sample, times the sample's weights. The U-Net's blocks are
+/// parts of `tape`.
 ///
 /// # Shapes
 /// The weighted mean `[1]`, and the loss of each sample before the weights `[B]`.
@@ -53,6 +55,7 @@ pub fn diffusion_loss(
     schedule: &NoiseSchedule,
     batch: &Batch,
     aim: &Aim,
+    tape: &mut Tape,
 ) -> Result<(Tensor<1>, Tensor<1>), ScheduleError> {
     let Batch {
         latents,
@@ -66,7 +69,7 @@ pub fn diffusion_loss(
     let noisy = schedule.add_noise(latents.clone(), input_noise, timesteps)?;
     let target = schedule.target(latents.clone(), noise.clone(), timesteps)?;
     let steps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
-    let prediction = unet.forward(noisy, &steps, context, added.as_ref());
+    let prediction = unet.forward_on(tape, noisy, &steps, context, added.as_ref());
     let n = timesteps.len();
     let column = |of: &dyn Fn(usize) -> Result<f32, ScheduleError>| {
         let values = timesteps.iter().map(|&t| of(t)).collect::<Result<Vec<f32>, _>>()?;
@@ -181,7 +184,7 @@ pub fn validate(
             added,
             special: Special::default(),
         };
-        let (_, losses) = diffusion_loss(unet, schedule, &inputs, &Aim::default())?;
+        let (_, losses) = diffusion_loss(unet, schedule, &inputs, &Aim::default(), &mut Tape::new(false))?;
         total += to_vec(losses).iter().map(|&l| f64::from(l)).sum::<f64>();
     }
     Ok(total / questions.len().max(1) as f64)

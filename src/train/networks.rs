@@ -11,6 +11,7 @@ use crate::lora::{self, Census, LoraError, Recipe, frozen};
 use crate::model::layers::{Module, ParamMut, join};
 use crate::model::params::lifted;
 use crate::model::pipeline::Pipeline;
+use crate::model::recompute::Tape;
 use crate::model::unet::{Added, UNet};
 
 /// What the paths of a text encoder's layers begin with.
@@ -126,8 +127,13 @@ impl Networks {
 
     /// Captions as the U-Net takes them, in autodiff; none where the text encoders are not trained, so that cached
     /// embeddings serve.
-    pub fn conditions(&self, captions: &[&str], size: [usize; 2]) -> Option<(Tensor<3>, Option<Added>)> {
-        let embedded = self.texts.as_ref()?.embed(captions, &self.device);
+    pub fn conditions(
+        &self,
+        captions: &[&str],
+        size: [usize; 2],
+        tape: &mut Tape,
+    ) -> Option<(Tensor<3>, Option<Added>)> {
+        let embedded = self.texts.as_ref()?.embed_on(tape, captions, &self.device);
         Some((embedded.context, Pipeline::added(embedded.pooled, size)))
     }
 

@@ -125,7 +125,7 @@ fn gradients_are_those_of_small_differences_with_dropout_too() {
             to_vec(total.clone()),
             "the same draws"
         );
-        let mut found = total.backward();
+        let mut found = total.backward().into();
         let mut gradients: BTreeMap<String, Vec<f32>> = BTreeMap::new();
         lora::for_each(&mut net, &mut |key, param| {
             // A module that is left out has none.

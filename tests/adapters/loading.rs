@@ -122,7 +122,7 @@ fn every_tensor_has_the_gradient_that_the_peer_finds() {
             })
             .reduce(|a, b| a + b)
             .unwrap();
-        let mut gradients = loss.backward();
+        let mut gradients = loss.backward().into();
         let mut seen = Vec::new();
         lora::for_each(&mut net, &mut |key, param| {
             // What the peer's backward pass is known to get wrong is not in the fixture.

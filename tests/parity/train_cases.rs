@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use assent::adapter;
 use assent::lora;
 use assent::model::params::to_vec;
+use assent::model::recompute::Tape;
 use assent::model::scheduler::NoiseSchedule;
 use assent::model::unet::UNet;
 use assent::train::aim::{Aim, Weighting};
@@ -43,7 +44,7 @@ struct Loss {
     per_sample: Vec<f32>,
 }
 
-fn loss(unet: &UNet, fixture: &Fixture, case: &Case) -> Result<Loss> {
+fn loss(unet: &UNet, fixture: &Fixture, case: &Case, tape: &mut Tape) -> Result<Loss> {
     let device = Device::flex().autodiff();
     let batch = Batch {
         latents: case.input(fixture, "latents", &device)?,
@@ -53,7 +54,8 @@ fn loss(unet: &UNet, fixture: &Fixture, case: &Case) -> Result<Loss> {
         added: case.added(fixture, &device)?,
         special: Special::default(),
     };
-    let (mean, per_sample) = diffusion_loss(unet, &NoiseSchedule::new(&fixture.schedule()?), &batch, &aim(case)?)?;
+    let schedule = NoiseSchedule::new(&fixture.schedule()?);
+    let (mean, per_sample) = diffusion_loss(unet, &schedule, &batch, &aim(case)?, tape)?;
     let per_sample = to_vec(per_sample);
     Ok(Loss { mean, per_sample })
 }
@@ -82,8 +84,8 @@ fn weights(fixture: &Fixture, case: &Case) -> Result<Vec<f32>> {
 type Named = BTreeMap<String, Vec<f32>>;
 
 /// The gradients of an adapter's tensors.
-fn gradients(unet: &mut UNet, loss: &Loss) -> Result<Named> {
-    let mut all = loss.mean.backward();
+fn gradients(unet: &mut UNet, loss: &Loss, tape: Tape) -> Result<Named> {
+    let mut all = tape.backward(&loss.mean);
     let mut out = BTreeMap::new();
     let mut without = None;
     lora::for_each(unet, &mut |name, param| match param.gradient(&mut all) {
@@ -102,8 +104,18 @@ fn scalar(tensor: &Tensor<1>) -> Result<f32> {
 
 pub fn train(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
     let (mut unet, shapes) = with_adapter(fixture, case)?;
-    let loss = loss(&unet, fixture, case)?;
-    for (name, gradient) in gradients(&mut unet, &loss)? {
+    let found = |unet: &mut UNet, recomputes: bool| {
+        let mut tape = Tape::new(recomputes);
+        let loss = loss(unet, fixture, case, &mut tape)?;
+        Ok::<_, anyhow::Error>((gradients(unet, &loss, tape)?, loss))
+    };
+    let (all, loss) = found(&mut unet, false)?;
+    let (again, same) = found(&mut unet, true)?;
+    ensure!(
+        all == again && loss.per_sample == same.per_sample,
+        "gradient checkpointing changes the gradients"
+    );
+    for (name, gradient) in all {
         check.output(&format!("grad/{name}"), &shapes[&name], &gradient)?;
     }
     check.value("loss", &json!(scalar(&loss.mean)?))?;
@@ -130,15 +142,16 @@ pub fn adamw(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()
     let start = optimizer.clone();
     let mut losses = Vec::new();
     for _ in 0..case.count("steps")? {
-        let loss = loss(&unet, fixture, case)?;
+        let mut tape = Tape::new(false);
+        let loss = loss(&unet, fixture, case, &mut tape)?;
         losses.push(scalar(&loss.mean)?);
-        let gradients = gradients(&mut unet, &loss)?;
+        let gradients = gradients(&mut unet, &loss, tape)?;
         optimizer.update(&gradients, case.number("lr")?);
         lora::for_each(&mut unet, &mut |name, mut param| {
             param.set(optimizer.slots[name].value.clone(), true)
         });
     }
-    losses.push(scalar(&loss(&unet, fixture, case)?.mean)?);
+    losses.push(scalar(&loss(&unet, fixture, case, &mut Tape::new(false))?.mean)?);
 
     // The first updates are the learning rate in the direction of the gradient's sign, whatever its size: where it is
     // next to nothing, another rounding gives another sign. So some elements may go astray, but few.

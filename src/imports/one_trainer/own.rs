@@ -35,6 +35,14 @@ pub(super) fn output(draft: &mut Draft, name: &str) {
     }
 }
 
+/// `OFF`, `ON`, or `CPU_OFFLOADED`, which keeps what is kept in other memory.
+pub(super) fn recomputes(draft: &mut Draft, name: &str) {
+    match draft.word(name).as_str() {
+        "on" | "cpu_offloaded" | "true" => draft.write("gradient_checkpointing", true, &[name]),
+        _ => draft.note(Group::NoEffect, name, "switched off or as usual"),
+    }
+}
+
 pub(super) fn of_masks(draft: &mut Draft, name: &str) {
     match draft.on("masked_training") {
         true => draft.note(Group::NotOffered, name, super::MASKS),

@@ -10,6 +10,7 @@ use crate::generate::{Drawing, Job};
 use crate::model::layers::ParamMut;
 use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
+use crate::model::recompute::Tape;
 use crate::model::weights::Draws;
 use crate::pixels;
 use crate::sheet::{Row, Sheet, Tile};
@@ -204,7 +205,7 @@ impl Objective for Adapter<'_> {
         self.networks.rate(self.run.config, name)
     }
 
-    fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
+    fn loss(&mut self, micro_batch: u64, tape: &mut Tape) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
         self.networks.roll(micro_batch);
         let turns = self.order.batch(micro_batch);
@@ -224,7 +225,7 @@ impl Objective for Adapter<'_> {
         });
         let words: Vec<&str> = texts.iter().map(String::as_str).collect();
         let unet = &self.networks.unet;
-        let (context, added) = match self.networks.conditions(&words, self.cached.size) {
+        let (context, added) = match self.networks.conditions(&words, self.cached.size, tape) {
             Some(fresh) => fresh,
             None => {
                 let embedded: Vec<Arc<Caption>> = texts.iter().map(|text| self.texts.get(text)).collect();
@@ -243,7 +244,7 @@ impl Objective for Adapter<'_> {
                 weights: chances,
             },
         };
-        let (loss, per_sample) = diffusion_loss(unet, &self.pipeline.schedule, &batch, &self.aim)?;
+        let (loss, per_sample) = diffusion_loss(unet, &self.pipeline.schedule, &batch, &self.aim, tape)?;
         if self.timesteps.learns() {
             self.seen = batch.timesteps.into_iter().zip(to_vec(per_sample)).collect();
         }

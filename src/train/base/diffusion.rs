@@ -11,6 +11,7 @@ use crate::model::config::{UNetConfig, read};
 use crate::model::layers::{Module, ParamMut};
 use crate::model::params::{collect, for_each, to_vec};
 use crate::model::pipeline::Pipeline;
+use crate::model::recompute::Tape;
 use crate::model::text::TextEncoder;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
@@ -48,7 +49,7 @@ impl Objective for Diffusion<'_> {
         });
     }
 
-    fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
+    fn loss(&mut self, micro_batch: u64, tape: &mut Tape) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
         let places = batch_at(self.training.len(), c.unet.train_batch_size, micro_batch, c.seed);
         let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();
@@ -72,11 +73,12 @@ impl Objective for Diffusion<'_> {
             latents: stack(indices.iter().map(|&i| self.latents[i].as_slice()), self.shape, &device),
             noise: Tensor::from_data(TensorData::new(noise, [indices.len(), a, b, d]), &device),
             timesteps,
-            context: self.pipeline.text.forward(&rows, &device).last,
+            context: self.pipeline.text.forward_on(tape, &rows, &device).last,
             added: None,
             special: Special::default(),
         };
-        Ok(diffusion_loss(&self.pipeline.unet, &self.pipeline.schedule, &batch, &Aim::default())?.0)
+        let (unet, schedule) = (&self.pipeline.unet, &self.pipeline.schedule);
+        Ok(diffusion_loss(unet, schedule, &batch, &Aim::default(), tape)?.0)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {

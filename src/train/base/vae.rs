@@ -8,6 +8,7 @@ use crate::lora::frozen;
 use crate::model::config::{VaeConfig, read};
 use crate::model::layers::ParamMut;
 use crate::model::params::{collect, for_each, to_vec};
+use crate::model::recompute::Tape;
 use crate::model::vae::Vae;
 use crate::model::weights::{Draws, Weights, save};
 use crate::sheet::{Row, Sheet, Tile};
@@ -37,7 +38,7 @@ impl Objective for Autoencoder<'_> {
         for_each(&mut self.vae, f);
     }
 
-    fn loss(&mut self, micro_batch: u64) -> Result<Tensor<1>, TrainError> {
+    fn loss(&mut self, micro_batch: u64, _: &mut Tape) -> Result<Tensor<1>, TrainError> {
         let (c, device) = (self.run.config, self.run.device.clone().autodiff());
         let places = batch_at(self.training.len(), c.vae.train_batch_size, micro_batch, c.seed);
         let indices: Vec<usize> = places.iter().map(|&p| self.training[p]).collect();

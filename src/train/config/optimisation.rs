@@ -40,6 +40,10 @@ pub struct Optimisation {
     /// Micro-batches of an update; they run side by side.
     #[serde(default = "one")]
     pub gradient_accumulation_steps: u64,
+    /// Keep only what goes into each block of the networks, and compute the rest of it again in the backward pass: less
+    /// memory for more time, and the same gradients.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Largest norm of the gradient; 0 for any.
     #[serde(default = "one_power")]
     pub max_grad_norm: f64,
