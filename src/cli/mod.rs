@@ -29,6 +29,7 @@ mod opt_out_list;
 mod pledge;
 mod policy;
 mod policy_count;
+mod proof;
 mod review;
 mod sheet;
 mod snapshot;

@@ -1,23 +1,23 @@
-//! `assent snapshot pledge`, and checking what it wrote.
+//! `assent snapshot pledge`, checking what it wrote, and what all signed statements share.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::key::{KeyArgs, public_key};
 use super::{Context, Exit, HintExt, Style};
-use crate::digest::{Sha256Digest, write_atomic};
-use crate::keys::{Envelope, MAX_ENVELOPE_BYTES};
-use crate::snapshot::{PLEDGE_PAYLOAD_TYPE, Pledge};
+use crate::digest::{Sha256Digest, canonical_json, write_atomic};
+use crate::keys::{Envelope, STATEMENT_PAYLOAD_TYPE, SecretKey, Statement};
+use crate::snapshot::Pledge;
 
-/// A pledge as it stands in a file.
-pub(super) struct InFile {
-    pledge: Pledge,
-    envelope: Option<Envelope>,
-}
+/// What is said of a statement without a signature.
+pub(super) const NOBODY: &str = "nobody signed it, so anybody can have written it";
+/// What is said where a signature cannot be checked, and what to do then.
+pub(super) const NO_KEY: &str = "expected the public key of whoever signed it, got none";
+pub(super) const GIVE_KEY: &str = "give it with `--key PUBLIC.pem`";
 
 /// States what a snapshot holds from a source.
 pub(super) fn pledge(
@@ -34,77 +34,56 @@ pub(super) fn pledge(
     let registry = context.open_registry()?;
     let stated = crate::snapshot::pledge(&registry, name, source.trim(), context.now);
     let stated = stated.hint("`assent snapshot list` lists them")?;
-    let payload = stated.bytes()?;
-    let mut bytes = match &key {
-        Some(key) => {
-            let mut envelope = serde_json::to_value(Envelope::sign(PLEDGE_PAYLOAD_TYPE, payload, key))?;
-            envelope.sort_all_objects();
-            serde_json::to_vec(&envelope)?
-        }
-        None => payload,
+    write(context, &stated, key.as_ref(), output)?;
+    context.message(stated.sentence());
+    signed(context, key.as_ref());
+    Ok(Exit::Done)
+}
+
+/// Writes a statement, in an envelope when there is a key, to a file or to stdout.
+pub(super) fn write<P: Serialize + DeserializeOwned>(
+    context: &Context,
+    statement: &Statement<P>,
+    key: Option<&SecretKey>,
+    output: Option<PathBuf>,
+) -> Result<()> {
+    let mut bytes = match key {
+        Some(key) => canonical_json(&statement.sign(key)?)?,
+        None => statement.bytes()?,
     };
     match output {
-        None => context.line(String::from_utf8_lossy(&bytes))?,
+        None => context.line(String::from_utf8_lossy(&bytes)),
         Some(path) => {
             bytes.push(b'\n');
-            write_atomic(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+            write_atomic(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))
         }
     }
-    context.message(stated.sentence());
+}
+
+/// Says who signed what was written.
+pub(super) fn signed(context: &Context, key: Option<&SecretKey>) {
     match key {
         Some(key) => context.message(format_args!("signed by the key {}", key.public().id().short())),
         None => context.message("it is not signed: `--key FILE` or `$ASSENT_KEY` signs it"),
     }
-    Ok(Exit::Done)
-}
-
-/// The pledge in a file; none when the file holds something else, such as a proof.
-pub(super) fn in_file(path: &Path) -> Result<Option<InFile>> {
-    let about = || format!("cannot read `{}`", path.display());
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(about)?;
-    file.take(MAX_ENVELOPE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(about)?;
-    let Ok(Value::Object(fields)) = serde_json::from_slice(&bytes) else {
-        return Ok(None);
-    };
-    let parse = |json: &[u8]| {
-        Pledge::parse(json)
-            .map_err(|problem| anyhow!(problem))
-            .with_context(about)
-    };
-    if fields.contains_key("_type") {
-        let pledge = parse(&bytes)?;
-        return Ok(Some(InFile { pledge, envelope: None }));
-    }
-    if !fields.contains_key("payload") {
-        return Ok(None);
-    }
-    let envelope = Envelope::parse(&bytes).with_context(about)?;
-    let pledge = parse(&envelope.payload)?;
-    Ok(Some(InFile {
-        pledge,
-        envelope: Some(envelope),
-    }))
 }
 
 /// Checks a pledge with a public key, and says what it states.
-pub(super) fn check(context: &Context, file: &InFile, root: Option<Sha256Digest>, key: Option<&Path>) -> Result<Exit> {
+pub(super) fn check(
+    context: &Context,
+    (pledge, envelope): (&Pledge, Option<&Envelope>),
+    root: Option<Sha256Digest>,
+    key: Option<&Path>,
+) -> Result<Exit> {
     let key = key.map(public_key).transpose()?;
-    let found = file.pledge.snapshot().map(|(_, root)| root);
-    let problem = match (&file.envelope, &key) {
-        (None, _) => Some("nobody signed it, so anybody can have written it".to_string()),
-        (Some(_), None) => {
-            return Err(anyhow!(
-                "expected the public key of whoever signed the pledge, got none"
-            ))
-            .hint("give it with `--key PUBLIC.pem`");
+    let found = pledge.first().map(|(_, root)| root);
+    let problem = match (envelope, &key) {
+        (None, _) => Some(NOBODY.to_string()),
+        (Some(_), None) => return Err(anyhow!(NO_KEY)).hint(GIVE_KEY),
+        (Some(envelope), Some(key)) => {
+            let verified = envelope.verify(STATEMENT_PAYLOAD_TYPE, key);
+            verified.err().map(|error| error.to_string())
         }
-        (Some(envelope), Some(key)) => envelope
-            .verify(PLEDGE_PAYLOAD_TYPE, key)
-            .err()
-            .map(|error| error.to_string()),
     };
     let other_root = || match (root, found) {
         (Some(root), Some(found)) if root != found => Some(format!("expected the root {root}, got {found}")),
@@ -113,8 +92,8 @@ pub(super) fn check(context: &Context, file: &InFile, root: Option<Sha256Digest>
     let problem = problem.or_else(other_root);
     if context.json {
         context.json_line(&json!({
-            "ok": problem.is_none(), "problem": problem, "pledge": file.pledge.predicate,
-            "snapshot": file.pledge.snapshot().map(|(name, _)| name), "root": found,
+            "ok": problem.is_none(), "problem": problem, "pledge": pledge.predicate,
+            "snapshot": pledge.first().map(|(name, _)| name), "root": found,
             "keyid": key.map(|key| key.id()),
         }))?;
     } else {
@@ -127,8 +106,8 @@ pub(super) fn check(context: &Context, file: &InFile, root: Option<Sha256Digest>
                 ))?;
             }
         }
-        let said = &file.pledge.predicate;
-        context.line(format_args!("stated {}: {}", said.stated_at, file.pledge.sentence()))?;
+        let said = &pledge.predicate;
+        context.line(format_args!("stated {}: {}", said.stated_at, pledge.sentence()))?;
         for image in &said.held {
             context.line(format_args!("  {image}"))?;
         }

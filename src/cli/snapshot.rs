@@ -2,23 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::explain::sentence;
 use super::key::KeyArgs;
-use super::pledge;
 use super::subject::PolicyArgs;
-use super::{Context, Exit, HintExt, Style, Table, subject};
+use super::{Context, Exit, HintExt, Style, Table};
+use super::{pledge, proof};
 use crate::consent::{Obligation, Purpose, ReasonCode};
-use crate::digest::{Sha256Digest, canonical_json, write_atomic};
-use crate::snapshot::{self, Document, Proof, Selection, SnapshotError};
-
-/// A larger proof is refused, in bytes.
-const MAX_PROOF: u64 = 1 << 20;
+use crate::snapshot::{self, Document, Selection, SnapshotError};
 
 /// Options of `assent snapshot`.
 #[derive(Debug, clap::Args)]
@@ -70,16 +65,21 @@ enum Action {
         #[arg(value_name = "B")]
         second: String,
     },
-    /// Write a proof that a picture is in, or is not
+    /// Write a proof that a picture is in, or is not; signed when a key is configured
     Prove {
         /// The snapshot
         name: String,
         /// A file, or a SHA-256
         #[arg(value_name = "PATH|SHA")]
         image: OsString,
+        /// Say as well how near the members come to what it shows; needs the file
+        #[arg(long)]
+        alike: bool,
         /// Write to this file instead of stdout
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        #[command(flatten)]
+        key: KeyArgs,
     },
     /// State what it holds from a site, signed when a key is configured
     Pledge {
@@ -95,17 +95,7 @@ enum Action {
         key: KeyArgs,
     },
     /// Check a proof or a pledge; needs no registry
-    Check {
-        /// The proof's or the pledge's file
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// The root it must lead to, as the receipt names it
-        #[arg(long, value_name = "SHA")]
-        root: Option<Sha256Digest>,
-        /// For a pledge: the public key of whoever is said to have signed it
-        #[arg(long, value_name = "PUBLIC")]
-        key: Option<PathBuf>,
-    },
+    Check(proof::CheckArgs),
     /// Write the whole snapshot as one JSON document
     Export {
         /// Its name
@@ -155,17 +145,20 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         }
         Action::Verify { name } => verify(context, &name),
         Action::Diff { first, second } => diff(context, &named(context, &first)?, &named(context, &second)?),
-        Action::Prove { name, image, output } => prove(context, &name, &image, output),
+        Action::Prove {
+            name,
+            image,
+            alike,
+            output,
+            key,
+        } => proof::prove(context, &named(context, &name)?, (&image, alike), output, &key),
         Action::Pledge {
             name,
             source,
             output,
             key,
         } => pledge::pledge(context, &name, &source, output, &key),
-        Action::Check { file, root, key } => match pledge::in_file(&file)? {
-            Some(pledge) => pledge::check(context, &pledge, root, key.as_deref()),
-            None => check(context, &file, root),
-        },
+        Action::Check(args) => proof::check(context, &args),
         Action::Export { name, output } => {
             named(context, &name)?.write(&output)?;
             context.message(format_args!("wrote `{}`", output.display()));
@@ -365,65 +358,4 @@ fn diff(context: &Context, first: &Document, second: &Document) -> Result<Exit> 
         found.removed.len()
     ));
     Ok(exit)
-}
-
-fn prove(context: &Context, name: &str, image: &OsString, output: Option<PathBuf>) -> Result<Exit> {
-    let document = named(context, name)?;
-    let path = Path::new(image);
-    // Absence is proven of pictures that nobody registered, too.
-    let digest = match image.to_string_lossy().parse() {
-        Ok(digest) => digest,
-        Err(_) if path.is_file() => {
-            Sha256Digest::of_file(path).with_context(|| format!("cannot read `{}`", path.display()))?
-        }
-        Err(_) => subject::registered(context, &context.open_registry()?, image)?,
-    };
-    let proof = snapshot::prove(&document, &digest)?;
-    let mut bytes = canonical_json(&proof)?;
-    match output {
-        None => context.line(String::from_utf8_lossy(&bytes))?,
-        Some(path) => {
-            bytes.push(b'\n');
-            write_atomic(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
-            let what = if proof.included { "is in" } else { "is not in" };
-            context.message(format_args!("wrote the proof that {} {what} `{name}`", digest.short()));
-        }
-    }
-    Ok(Exit::Done)
-}
-
-fn check(context: &Context, path: &Path, root: Option<Sha256Digest>) -> Result<Exit> {
-    let about = || format!("cannot read the proof `{}`", path.display());
-    let size = fs::metadata(path).with_context(about)?.len();
-    if size > MAX_PROOF {
-        return Err(anyhow!("expected a proof of at most {MAX_PROOF} bytes, got {size}"));
-    }
-    let proof: Proof = serde_json::from_slice(&fs::read(path).with_context(about)?).with_context(about)?;
-    let problem = match (proof.check(), root) {
-        (Err(error), _) => Some(error.to_string()),
-        (Ok(()), Some(root)) if root != proof.root => Some(format!("expected the root {root}, got {}", proof.root)),
-        _ => None,
-    };
-    if context.json {
-        context.json_line(&json!({
-            "ok": problem.is_none(), "included": proof.included, "sha256": proof.image, "root": proof.root,
-            "snapshot": proof.snapshot, "problem": problem,
-        }))?;
-    } else if let Some(problem) = &problem {
-        context.line(format_args!(
-            "{}: {problem}",
-            context.paint(Style::Bad, "the proof shows nothing")
-        ))?;
-    } else {
-        let what = if proof.included { "is in" } else { "is not in" };
-        let good = context.paint(Style::Good, "the proof holds");
-        context.line(format_args!(
-            "{good}: {} {what} the snapshot with the root\n{}",
-            proof.image, proof.root
-        ))?;
-        if root.is_none() {
-            context.message("compare the root with the one in the receipt, or give it with `--root`");
-        }
-    }
-    Ok(if problem.is_none() { Exit::Done } else { Exit::Findings })
 }

@@ -5,6 +5,7 @@
 
 mod canonical;
 pub mod merkle;
+pub mod sparse;
 
 use std::fmt;
 use std::fs::File;

@@ -171,8 +171,8 @@ fn read_site(folder: &Folder, path: &Path, contents: &Contents, found: &mut Foun
     site::read(&place, found);
 }
 
-/// The digest of the pixels and the fingerprint, in one pass.
-fn look(decoded: &Decoded) -> (PixelDigest, crate::fingerprint::Look) {
+/// The digest of the pixels and the fingerprint of a picture, in one pass.
+pub fn look(decoded: &Decoded) -> (PixelDigest, crate::fingerprint::Look) {
     let (width, height) = decoded.dimensions();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&width.to_le_bytes()).update(&height.to_le_bytes());

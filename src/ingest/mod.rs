@@ -29,6 +29,7 @@ use crate::registry::{AddOutcome, KnownLocation, NewImage, Registry, RegistryErr
 use crate::signals::Trust;
 use budget::Budget;
 use file::Looked;
+pub use file::look;
 use folders::Folders;
 pub use walk::{Entry, walk};
 

@@ -1,10 +1,11 @@
-//! Ed25519 keys in PEM files, their certificates, and DSSE envelopes: sign and verify.
+//! Ed25519 keys in PEM files, their certificates, and DSSE envelopes and in-toto statements: sign and verify.
 //!
 //! A private key is a PKCS#8 file (RFC 8410) that only its owner reads; a public key is a SubjectPublicKeyInfo file.
 //! OpenSSL reads and writes both. Randomness is an argument, so that this room never asks the system for any.
 
 mod certificate;
 mod envelope;
+mod statement;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePublicKey, K
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, Signed};
+pub use statement::{STATEMENT_PAYLOAD_TYPE, Statement, Subject, SubjectDigest};
 
 use crate::digest::Sha256Digest;
 

@@ -52,7 +52,7 @@ pub use list_file::{ListFile, ListLine, bounded_line};
 pub use lists::{EntryKind, ListEntry, ListImport, ListReport};
 pub use locations::{KnownLocation, Location};
 pub use mentions::Mentions;
-pub use near::NearPair;
+pub use near::{NearPair, Nearest};
 pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
@@ -86,6 +86,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_review.sql"),
     include_str!("migrations/0011_picture_pixels.sql"),
     include_str!("migrations/0012_sets.sql"),
+    include_str!("migrations/0013_snapshot_format.sql"),
 ];
 
 /// An open registry.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Registry, RegistryError, Result};
-use crate::digest::Sha256Digest;
+use crate::digest::{PixelDigest, Sha256Digest};
 use crate::fingerprint::{Codes, Fingerprint, Index, Look, PDQ_QUALITY, Pdq, PdqIndex, SAME, VERSION};
 
 /// Pictures compared in one transaction: little is lost when somebody kills it.
@@ -24,6 +24,17 @@ pub struct NearPair {
     pub other: Sha256Digest,
     /// How many bits apart they are; 0 when their pixels are equal.
     pub distance: u32,
+}
+
+/// How near the members of a snapshot come to a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nearest {
+    /// The least distance, at most [`DOUBTFUL`](crate::fingerprint::DOUBTFUL) bits; none when nothing is that near.
+    pub distance: Option<u32>,
+    /// Members that the picture was compared with.
+    pub compared: u64,
+    /// Members that it could not be compared with: they, or the picture, show too little, or are not registered here.
+    pub not_compared: u64,
 }
 
 /// Another image that looks like one.
@@ -135,6 +146,42 @@ impl Registry {
         let mut pairs: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
         pairs.sort_unstable();
         Ok(pairs)
+    }
+
+    /// How near the members of a snapshot come to a picture with these digests and this look; the picture itself is
+    /// left out.
+    pub fn nearest_member(
+        &self,
+        snapshot: &str,
+        image: &Sha256Digest,
+        (pixels, print): (&PixelDigest, &Fingerprint),
+    ) -> Result<Nearest> {
+        let mut query = self.connection.prepare(
+            "SELECT snapshot_members.pixels, print FROM snapshot_members
+             LEFT JOIN images ON images.sha256 = snapshot_members.sha256 LEFT JOIN prints ON image_id = images.id
+             WHERE snapshot_id = (SELECT id FROM snapshots WHERE name = ?1) AND snapshot_members.sha256 <> ?2",
+        )?;
+        let mut rows = query.query(params![snapshot, image])?;
+        let mut nearest = Nearest {
+            distance: None,
+            compared: 0,
+            not_compared: 0,
+        };
+        while let Some(row) = rows.next()? {
+            let (other, bytes): (PixelDigest, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?);
+            let other_print = bytes.and_then(|bytes| Fingerprint::from_bytes(&bytes).ok());
+            let distance = match other_print.filter(|other| other.is_usable() && print.is_usable()) {
+                _ if other == *pixels => Some(0),
+                Some(other) => print.distance(&other),
+                None => {
+                    nearest.not_compared += 1;
+                    continue;
+                }
+            };
+            nearest.compared += 1;
+            nearest.distance = nearest.distance.into_iter().chain(distance).min();
+        }
+        Ok(nearest)
     }
 
     /// Looks among the pictures that were compared for the hashes of lists that came since.

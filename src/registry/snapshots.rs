@@ -13,7 +13,9 @@ use crate::digest::{PixelDigest, Sha256Digest};
 pub struct SnapshotRow {
     /// Its name.
     pub name: String,
-    /// Merkle root over its members.
+    /// The number of its document's format, which says what the root is computed from.
+    pub format: u32,
+    /// The root over its members.
     pub root: Sha256Digest,
     /// Digest of its canonical document.
     pub document: Sha256Digest,
@@ -79,7 +81,7 @@ impl Registry {
         let transaction = self.connection.transaction()?;
         transaction.execute(
             "INSERT INTO snapshots (name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head,
-                created_at, selection) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                created_at, selection, format) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 snapshot.name,
                 snapshot.root,
@@ -91,6 +93,7 @@ impl Registry {
                 snapshot.ledger.1,
                 snapshot.created_at.to_string(),
                 snapshot.selection,
+                snapshot.format,
             ],
         )?;
         let id = transaction.last_insert_rowid();
@@ -202,7 +205,7 @@ impl Registry {
 }
 
 const SELECT: &str = "SELECT name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head, created_at,
-                      selection FROM snapshots";
+                      selection, format FROM snapshots";
 
 fn snapshot_of(row: &Row<'_>) -> Result<SnapshotRow> {
     Ok(SnapshotRow {
@@ -215,5 +218,6 @@ fn snapshot_of(row: &Row<'_>) -> Result<SnapshotRow> {
         ledger: (row.get(6)?, row.get(7)?),
         created_at: time(&row.get::<_, String>(8)?)?,
         selection: row.get(9)?,
+        format: row.get(10)?,
     })
 }

@@ -9,13 +9,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::proof::Leaf;
+use super::root::Trees;
 use super::{Credit, Selection, SnapshotError, caption_digest, check_name};
 use crate::consent::{ConsentRecord, Policy, Purpose, ReasonCode};
 use crate::digest::{PixelDigest, Sha256Digest, canonical_digest, canonical_json, merkle, write_atomic};
 use crate::registry::{Registry, RegistryError, SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
 
 /// What a document begins with.
-const FORMAT: &str = "assent.snapshot/1";
+const FORMAT: &str = "assent.snapshot/2";
+/// What one begins with whose root is that of the members alone.
+const FIRST_FORMAT: &str = "assent.snapshot/1";
 /// A larger file is refused, in bytes: about a million members.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -90,7 +93,7 @@ pub struct Exclusion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
-    /// `assent.snapshot/1`.
+    /// `assent.snapshot/2`; `assent.snapshot/1` where the root is the Merkle root over the members alone.
     pub format: String,
     /// Its name.
     pub name: String,
@@ -104,7 +107,7 @@ pub struct Document {
     pub created_at: Timestamp,
     /// The end of the ledger at that time.
     pub ledger: LedgerRef,
-    /// Merkle root over the members.
+    /// The root of a [`Head`](super::Head) over the members.
     pub root: Sha256Digest,
     /// The members.
     pub members: Vec<Entry>,
@@ -156,8 +159,21 @@ impl Document {
             members,
             excluded,
         };
-        document.root = merkle::root(&document.leaves()?);
+        document.root = document.computed_root()?;
         Ok(document)
+    }
+
+    /// Whether its root is that of the members alone.
+    pub(super) fn is_first_format(&self) -> bool {
+        self.format == FIRST_FORMAT
+    }
+
+    /// The root of its members, by the rules of its format.
+    pub(super) fn computed_root(&self) -> Result<Sha256Digest, SnapshotError> {
+        match self.is_first_format() {
+            true => Ok(merkle::root(&self.leaves()?)),
+            false => Trees::of(&self.members)?.head.root(),
+        }
     }
 
     /// The hashes of the members' leaves, in order.
@@ -174,12 +190,12 @@ impl Document {
     pub fn check(&self) -> Result<Option<String>, SnapshotError> {
         let sorted = self.members.windows(2).all(|pair| pair[0].image < pair[1].image)
             && self.excluded.windows(2).all(|pair| pair[0].image < pair[1].image);
-        let found = merkle::root(&self.leaves()?);
+        let found = self.computed_root()?;
         let foreign = self.members.iter().find(|member| {
             let consent = &member.consent;
             consent.image != member.image || consent.purpose != self.purpose || consent.policy != self.policy.digest
         });
-        Ok(if self.format != FORMAT {
+        Ok(if self.format != FORMAT && !self.is_first_format() {
             Some(format!("expected the format `{FORMAT}`, got `{}`", self.format))
         } else if !sorted {
             Some("expected members and exclusions sorted by digest, each once".to_string())
@@ -234,8 +250,13 @@ impl Document {
             });
         }
         let selection = serde_json::from_str(&row.selection).map_err(|_| damaged("a selection", &row.selection))?;
+        let format = match row.format {
+            1 => FIRST_FORMAT,
+            2 => FORMAT,
+            other => return Err(damaged("a snapshot of format 1 or 2", &other.to_string())),
+        };
         let document = Document {
-            format: FORMAT.to_string(),
+            format: format.to_string(),
             name: row.name,
             purpose: row.purpose,
             policy: PolicyRef {
@@ -264,6 +285,7 @@ impl Document {
     ) -> Result<(), SnapshotError> {
         let row = SnapshotRow {
             name: self.name.clone(),
+            format: if self.is_first_format() { 1 } else { 2 },
             root: self.root,
             document: self.digest()?,
             policy_name: self.policy.name.clone(),

@@ -1,16 +1,18 @@
 //! Snapshots: a training set, frozen. Create, reopen, verify, compare, prove.
 //!
 //! A snapshot is a canonical JSON document (see [`Document`]): its members with their captions and the records of the
-//! consent they rest on, what was left out and why, the policy's text, and a Merkle root over the members. Training
+//! consent they rest on, what was left out and why, the policy's text, and a root over the members (see [`Head`]). Training
 //! takes a [`VerifiedSnapshot`], which only [`verify`] makes: it hashes the files and decides consent again.
 //! Never touches tensors or SQL.
 
+mod answer;
 mod attribution;
 mod create;
 mod diff;
 mod document;
 mod pledge;
 mod proof;
+mod root;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -18,12 +20,14 @@ mod verify;
 use std::io;
 use std::path::PathBuf;
 
+pub use answer::{ANSWER_PREDICATE, Alike, Answer, Answered};
 pub use attribution::{Attributions, Credit, Format, Work, attributions, license_url};
 pub use create::{Selection, create};
 pub use diff::{Changed, Diff, diff};
 pub use document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef, PolicyRef, import, leaf};
-pub use pledge::{PLEDGE_PAYLOAD_TYPE, Pledge, Pledged, pledge};
-pub use proof::{Leaf, Proof, ProofError, ProvenLeaf, prove};
+pub use pledge::{PLEDGE_PREDICATE, Pledge, Pledged, pledge};
+pub use proof::{Leaf, Neighbours, Places, Proof, ProofError, ProvenLeaf, Shows, prove};
+pub use root::Head;
 pub use verify::{Member, Mismatch, MismatchCode, VerifiedSnapshot, verify};
 
 use crate::digest::{CanonicalError, Sha256Digest};
@@ -80,6 +84,14 @@ pub enum SnapshotError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// Two pictures whose digests begin alike.
+    #[error(
+        "{image} is not in, and that cannot be shown without naming a picture that is: their digests share 64 bits"
+    )]
+    SharedPlace {
+        /// The picture that was asked about.
+        image: Sha256Digest,
     },
     /// The policy that is stored with it does not parse.
     #[error("the policy of the snapshot does not parse")]

@@ -10,47 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::SnapshotError;
 use super::document::{Document, PolicyRef};
 use crate::consent::Purpose;
-use crate::digest::{Sha256Digest, canonical_json};
+use crate::digest::Sha256Digest;
+use crate::keys::Statement;
 use crate::registry::{Registry, fold_address};
 
-/// What an in-toto statement is called in an envelope.
-pub const PLEDGE_PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// What the predicate is called.
+pub const PLEDGE_PREDICATE: &str = "urn:assent:pledge:1";
 
-const STATEMENT: &str = "https://in-toto.io/Statement/v1";
-const PREDICATE: &str = "urn:assent:pledge:1";
-
-/// An in-toto statement that holds a pledge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Pledge {
-    /// `https://in-toto.io/Statement/v1`.
-    #[serde(rename = "_type")]
-    pub kind: String,
-    /// The snapshot: its name, and its root as the digest.
-    pub subject: Vec<Subject>,
-    /// `urn:assent:pledge:1`.
-    pub predicate_type: String,
-    /// What is stated.
-    pub predicate: Pledged,
-}
-
-/// What a statement is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Subject {
-    /// Its name.
-    pub name: String,
-    /// Its digest.
-    pub digest: SubjectDigest,
-}
-
-/// A digest as in-toto writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubjectDigest {
-    /// The Merkle root over the snapshot's members.
-    pub sha256: Sha256Digest,
-}
+/// An in-toto statement that holds a pledge; its subject is the snapshot, with the root as the digest.
+pub type Pledge = Statement<Pledged>;
 
 /// What a snapshot holds from an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,27 +73,20 @@ pub fn pledge(registry: &Registry, name: &str, source: &str, at: Timestamp) -> R
         digest: policy_digest,
         ..
     } = document.policy;
-    Ok(Pledge {
-        kind: STATEMENT.to_string(),
-        subject: vec![Subject {
-            name: document.name,
-            digest: SubjectDigest { sha256: document.root },
-        }],
-        predicate_type: PREDICATE.to_string(),
-        predicate: Pledged {
-            source: source.to_string(),
-            held,
-            members: document.members.len() as u64,
-            without_address,
-            left_out,
-            document: digest,
-            policy,
-            policy_digest,
-            purpose: document.purpose,
-            snapshot_made_at: document.created_at,
-            stated_at: at,
-        },
-    })
+    let said = Pledged {
+        source: source.to_string(),
+        held,
+        members: document.members.len() as u64,
+        without_address,
+        left_out,
+        document: digest,
+        policy,
+        policy_digest,
+        purpose: document.purpose,
+        snapshot_made_at: document.created_at,
+        stated_at: at,
+    };
+    Ok(Statement::about(&document.name, document.root, PLEDGE_PREDICATE, said))
 }
 
 impl Pledge {
@@ -134,34 +95,21 @@ impl Pledge {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn parse(json: &[u8]) -> Result<Pledge, String> {
-        let pledge: Pledge = serde_json::from_slice(json)
-            .map_err(|error| format!("expected an in-toto statement with a pledge: {error}"))?;
-        let sorted = pledge.predicate.held.windows(2).all(|pair| pair[0] < pair[1]);
-        let few = pledge.predicate.held.len() as u64 <= pledge.predicate.members;
-        match pledge.subject.as_slice() {
-            _ if pledge.kind != STATEMENT || pledge.predicate_type != PREDICATE => {
-                Err(format!("expected `{STATEMENT}` with `{PREDICATE}`, got something else"))
-            }
-            [_] if sorted && few => Ok(pledge),
-            [_] => Err("expected the digests sorted, each once, and no more than the snapshot has".to_string()),
+        let pledge = Statement::read(json, PLEDGE_PREDICATE)?;
+        let said: &Pledged = &pledge.predicate;
+        let sorted = said.held.windows(2).all(|pair| pair[0] < pair[1]);
+        let few = said.held.len() as u64 <= said.members;
+        match pledge.subject.len() {
+            1 if sorted && few => Ok(pledge),
+            1 => Err("expected the digests sorted, each once, and no more than the snapshot has".to_string()),
             _ => Err("expected one subject, the snapshot".to_string()),
         }
-    }
-
-    /// Its canonical JSON: what a signature is made of.
-    pub fn bytes(&self) -> Result<Vec<u8>, SnapshotError> {
-        Ok(canonical_json(self)?)
-    }
-
-    /// The snapshot's name and root.
-    pub fn snapshot(&self) -> Option<(&str, Sha256Digest)> {
-        self.subject.first().map(|one| (one.name.as_str(), one.digest.sha256))
     }
 
     /// What it states, in a sentence or two for people.
     pub fn sentence(&self) -> String {
         let said = &self.predicate;
-        let (name, root) = self.snapshot().unwrap_or(("", said.document));
+        let (name, root) = self.first().unwrap_or(("", said.document));
         let held = match said.held.len() {
             0 => "no picture".to_string(),
             1 => "1 picture".to_string(),

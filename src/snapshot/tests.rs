@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::root::Trees;
 use super::*;
 use crate::consent::{ConsentRecord, EventKind, Policy, Purpose, ReasonCode, Target};
-use crate::digest::PixelDigest;
+use crate::digest::{PixelDigest, canonical_json};
+use crate::keys::{PublicKey, SecretKey};
 use crate::registry::{NewEvent, NewImage, NewLocation, Registry};
 
 fn time(day: i64) -> Timestamp {
@@ -279,9 +281,65 @@ fn document_of(images: &std::collections::BTreeSet<[u8; 32]>) -> Document {
     .unwrap()
 }
 
+/// The document as it was before places were part of the root.
+fn first_format(mut document: Document) -> Document {
+    document.format = "assent.snapshot/1".into();
+    document.root = document.computed_root().unwrap();
+    document
+}
+
+#[test]
+fn a_snapshot_of_the_first_format_is_kept_checked_and_proven_as_it_was() {
+    let document = first_format(document_of(&[[1; 32], [2; 32], [3; 32]].into()));
+    assert_eq!(
+        document.root.to_string(),
+        "0f4678172bf1e8a3d6ae351e4b4647e556abe64ad40a3568e7ac2f2d1a349791",
+        "what the first version computed"
+    );
+    let mut registry = Registry::in_memory().unwrap();
+    import(&mut registry, &document).unwrap();
+    let again = Document::of(&registry, "p").unwrap();
+    assert_eq!((again.check().unwrap(), &again), (None, &document));
+    let second = document_of(&[[1; 32], [2; 32], [3; 32]].into());
+    assert_ne!(second.root, document.root);
+    for (image, named) in [([2; 32], 0), ([9; 32], 1), ([0; 32], 1)] {
+        let proof = prove(&again, &Sha256Digest::from_bytes(image)).unwrap();
+        assert_eq!((proof.check(), proof.named()), (Ok(()), named));
+        let bytes = proof.bytes().unwrap();
+        assert!(bytes.starts_with(br#"{"format":"assent.proof/1""#));
+        assert_eq!(Proof::parse(&bytes), Ok(proof));
+    }
+}
+
+#[test]
+fn an_answer_says_whose_word_it_is_and_holds_only_for_its_snapshot() {
+    let document = document_of(&[[1; 32], [2; 32]].into());
+    let alike = Alike {
+        distance: Some(3),
+        same: 14,
+        limit: 22,
+        compared: 2,
+        not_compared: 0,
+    };
+    assert!(alike.sentence().contains("the signer's word"));
+    let image = Sha256Digest::from_bytes([7; 32]);
+    let mut answer = Answer::of(&document, &image, Some(alike), time(1)).unwrap();
+    let key = SecretKey::from_random(&[5; 32]);
+    let sign = |answer: &Answer| canonical_json(&answer.sign(&key).unwrap()).unwrap();
+    assert_eq!(Answer::verify(&sign(&answer), &key.public()), Ok(answer.clone()));
+    let other = SecretKey::from_random(&[6; 32]);
+    assert!(
+        Answer::verify(&sign(&answer), &other.public())
+            .unwrap_err()
+            .contains("no signature")
+    );
+    answer.subject[0].digest.sha256 = image;
+    assert!(Answer::verify(&sign(&answer), &key.public()).is_err());
+}
+
 proptest! {
-    // Each case hashes some hundreds of records; sixty-four of them meet every shape of tree up to the size below.
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    // Each case turns some tens of thousands of bits; eight of them meet most shapes of tree up to the size below.
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn membership_and_its_absence_are_proven_and_neither_can_be_turned(
@@ -294,22 +352,74 @@ proptest! {
         let asked = Sha256Digest::from_bytes(asked);
         for image in [member, asked] {
             let proof = prove(&document, &image).unwrap();
-            prop_assert_eq!(proof.included, images.contains(image.as_bytes()));
+            prop_assert_eq!(proof.included(), images.contains(image.as_bytes()));
             prop_assert_eq!(proof.check(), Ok(()));
-            let again: Proof = serde_json::from_slice(&serde_json::to_vec(&proof).unwrap()).unwrap();
-            prop_assert_eq!(&again, &proof);
-            let turned = Proof { included: !proof.included, ..proof.clone() };
-            prop_assert!(turned.check().is_err());
-            let other_root = Proof { root: Sha256Digest::of_bytes(b"other"), ..proof.clone() };
-            prop_assert!(other_root.check().is_err());
+            prop_assert_eq!(proof.named(), 0);
+            let bytes = proof.bytes().unwrap();
+            prop_assert_eq!(&Proof::parse(&bytes).unwrap(), &proof);
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            for other in images.iter().map(|bytes| Sha256Digest::from_bytes(*bytes)).filter(|other| *other != image) {
+                prop_assert!(!text.contains(&other.to_string()), "no other picture is named");
+            }
+            // Every bit of the file, of the picture and of the root counts.
+            let holds = |bytes: &[u8], image: &Sha256Digest, root: &Sha256Digest| {
+                Proof::parse(bytes).is_ok_and(|proof| {
+                    proof.check().is_ok() && proof.image() == *image && proof.root() == *root
+                })
+            };
+            prop_assert!(holds(&bytes, &image, &document.root));
+            for bit in 0..8 * bytes.len() {
+                let mut bent = bytes.clone();
+                bent[bit / 8] ^= 1 << (bit % 8);
+                prop_assert!(!holds(&bent, &image, &document.root), "bit {} of {}", bit, text);
+            }
+            for bit in 0..256 {
+                prop_assert!(!holds(&bytes, &turned(&image, bit), &document.root));
+                prop_assert!(!holds(&bytes, &image, &turned(&document.root, bit)));
+            }
         }
-        // A member cannot be shown to be absent with the leaves around it.
+        // A member cannot be shown to be absent, not even by what shows it in a snapshot without it.
         let mut without = images.clone();
         without.remove(member.as_bytes());
-        if !without.is_empty() {
-            let mut forged = prove(&document_of(&without), &member).unwrap();
+        if let Proof::Places(mut forged) = prove(&document_of(&without), &member).unwrap() {
+            prop_assert_eq!(Proof::Places(forged.clone()).check(), Ok(()));
             forged.root = document.root;
-            prop_assert!(forged.check().is_err());
+            prop_assert!(Proof::Places(forged.clone()).check().is_err());
+            forged.head = Trees::of(&document.members).unwrap().head;
+            prop_assert!(Proof::Places(forged).check().is_err());
         }
     }
+
+    #[test]
+    fn every_bit_of_a_signed_answer_and_of_its_key_counts(
+        images in prop::collection::btree_set(any::<[u8; 32]>(), 1..6),
+        asked in any::<[u8; 32]>(),
+        secret in any::<[u8; 32]>(),
+        bits in prop::collection::vec(any::<prop::sample::Index>(), 64),
+    ) {
+        let document = document_of(&images);
+        let key = SecretKey::from_random(&secret);
+        let answer = Answer::of(&document, &Sha256Digest::from_bytes(asked), None, time(1)).unwrap();
+        let mut bytes = canonical_json(&answer.sign(&key).unwrap()).unwrap();
+        bytes.push(b'\n');
+        prop_assert!(Answer::verify(&bytes, &key.public()).is_ok());
+        for bit in bits.iter().map(|bit| bit.index(8 * bytes.len())).chain(8 * (bytes.len() - 1)..8 * bytes.len()) {
+            let mut bent = bytes.clone();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Answer::verify(&bent, &key.public()).is_err(), "bit {}", bit);
+        }
+        for bit in 0..256 {
+            let mut public = *key.public().as_bytes();
+            public[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(public) = PublicKey::from_bytes(&public) {
+                prop_assert!(Answer::verify(&bytes, &public).is_err());
+            }
+        }
+    }
+}
+
+fn turned(digest: &Sha256Digest, bit: usize) -> Sha256Digest {
+    let mut bytes = *digest.as_bytes();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    Sha256Digest::from_bytes(bytes)
 }

@@ -1,47 +1,20 @@
-//! Proofs that a picture is in a snapshot, or is not, which anyone can check who knows the root.
+//! The proofs of snapshots of format 1, whose root is that of the members alone.
 //!
-//! The members are sorted by digest. A picture is in when its leaf leads to the root; it is not when two leaves that
-//! stand next to each other lead to the root, one below it and one above (or the first leaf is above, or the last one
-//! below).
+//! A picture is in when its leaf leads to the root; it is not when two leaves that stand next to each other lead to the
+//! root, one below it and one above (or the first leaf is above, or the last one below). So a proof of absence names the
+//! two pictures around the gap by their digests.
 
 use serde::{Deserialize, Serialize};
 
-use super::SnapshotError;
-use super::document::{Document, leaf};
-use crate::digest::Sha256Digest;
-use crate::digest::merkle::{self, InclusionProof};
+use super::{ProofError, ProvenLeaf};
+use crate::digest::{Sha256Digest, merkle};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::document::{Document, leaf};
 
-/// What a proof begins with.
-const FORMAT: &str = "assent.proof/1";
-
-/// What the Merkle tree holds of a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Leaf {
-    /// Digest of the file.
-    pub image: Sha256Digest,
-    /// Digest of the caption.
-    pub caption: Sha256Digest,
-    /// Digest of the consent record.
-    pub consent: Sha256Digest,
-}
-
-/// A leaf and its way to the root.
+/// A proof, as its file holds it behind `format`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ProvenLeaf {
-    /// The leaf.
-    pub leaf: Leaf,
-    /// Its way to the root.
-    pub proof: InclusionProof,
-}
-
-/// A proof, as its file holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Proof {
-    /// `assent.proof/1`.
-    pub format: String,
+pub struct Neighbours {
     /// Name of the snapshot, for people.
     pub snapshot: String,
     /// The root it leads to: compare it with the one in the receipt.
@@ -54,25 +27,8 @@ pub struct Proof {
     pub leaves: Vec<ProvenLeaf>,
 }
 
-/// Why a proof proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProofError {
-    /// It is of another format.
-    #[error("expected the format `{FORMAT}`, got `{0}`")]
-    Format(String),
-    /// A leaf does not lead to the root.
-    #[error("the leaf of {0} does not lead to the root")]
-    Path(Sha256Digest),
-    /// Its leaves do not show what it says.
-    #[error("expected {expected}")]
-    Leaves {
-        /// What they would have to be.
-        expected: &'static str,
-    },
-}
-
 /// The proof that a picture is in a snapshot, or is not.
-pub fn prove(document: &Document, image: &Sha256Digest) -> Result<Proof, SnapshotError> {
+pub(super) fn prove(document: &Document, image: &Sha256Digest) -> Result<Neighbours, SnapshotError> {
     let leaves = document.leaves()?;
     let proven = |index: usize| -> Result<Option<ProvenLeaf>, SnapshotError> {
         match (document.members.get(index), merkle::prove(&leaves, index)) {
@@ -88,8 +44,7 @@ pub fn prove(document: &Document, image: &Sha256Digest) -> Result<Proof, Snapsho
         Err(0) => (false, vec![proven(0)?]),
         Err(above) => (false, vec![proven(above - 1)?, proven(above)?]),
     };
-    Ok(Proof {
-        format: FORMAT.to_string(),
+    Ok(Neighbours {
         snapshot: document.name.clone(),
         root: document.root,
         image: *image,
@@ -98,15 +53,12 @@ pub fn prove(document: &Document, image: &Sha256Digest) -> Result<Proof, Snapsho
     })
 }
 
-impl Proof {
+impl Neighbours {
     /// Checks that the proof shows what it says. Whether its root is the right one is for the reader to compare.
     ///
     /// # Errors
     /// Says why it shows nothing.
-    pub fn check(&self) -> Result<(), ProofError> {
-        if self.format != FORMAT {
-            return Err(ProofError::Format(self.format.chars().take(80).collect()));
-        }
+    pub(super) fn check(&self) -> Result<(), ProofError> {
         for proven in &self.leaves {
             let whole = leaf(&proven.leaf).is_ok_and(|hash| merkle::verify(&hash, &proven.proof, &self.root));
             if !whole {
