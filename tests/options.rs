@@ -9,6 +9,7 @@ use assent::registry::Registry;
 use assent::snapshot::{self, Role};
 use assent::train::adapter::{AdapterRun, train_adapter};
 use assent::train::config::AdapterConfig;
+use assent::train::forecast::Start;
 use assent::train::sets::TrainingSet;
 use assent::train::watch::{Event, Stage, Watch};
 use burn::tensor::Device;
@@ -98,6 +99,7 @@ fn train(studio: &Studio, config: &Path, out: &str, threads: usize, until: u64) 
         device: &Device::flex(),
         device_name: "flex",
         resume: true,
+        start: Start::PLAIN,
         clock: &|| Timestamp::UNIX_EPOCH,
     };
     let (out, stop) = (studio.at(out), AtomicBool::new(false));

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Context, Style};
+use super::{Context, Style, plan};
 use crate::train::watch::{Event, Watch};
 
 /// Shows a training's events on stderr.
@@ -44,9 +44,9 @@ impl Watch for Bar<'_> {
                 // What was done before a resume says nothing about today's speed.
                 self.bar.reset_eta();
             }
-            Event::Adapted { modules, parameters } => {
-                let what = self.context.paint_err(Style::Faint, "adapter");
-                self.line(&format!("{what}  {modules} modules, {parameters} values"));
+            Event::Plan(plan) => {
+                let lines = plan::lines(self.context, plan, true);
+                lines.iter().for_each(|line| self.line(line));
             }
             Event::Step { step, loss, .. } => {
                 self.bar.set_position(*step);

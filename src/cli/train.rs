@@ -2,20 +2,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use super::bar::Bar;
+use super::computer::Here;
 use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
-use super::{Context, Exit, Style, names};
+use super::{Context, Exit, Style, names, plan};
 use crate::consent::Policy;
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, write_atomic};
 use crate::receipt::{self, SnapshotFacts};
 use crate::registry::{NewAdapter, NewRun, Registry};
 use crate::snapshot::{self, Document, Role, VerifiedSnapshot};
 use crate::train::adapter::{AdapterRun, Trained, train_adapter};
 use crate::train::config::AdapterConfig;
+use crate::train::error::TrainError;
+use crate::train::forecast::{Start, check_folder};
 use crate::train::sets::TrainingSet;
 use crate::train::watch::{Event, Stage, Watch};
 
@@ -30,10 +34,19 @@ pub struct Args {
     /// Continue where the last run into this folder was stopped
     #[arg(long)]
     pub resume: bool,
+    /// Print the plan, check it, and end
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Train even if there seems to be too little memory
+    #[arg(long)]
+    pub ignore_memory: bool,
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
 }
+
+/// The configuration as it was given, in the output folder.
+pub const CONFIG: &str = "config.toml";
 
 /// Trains, records the run and the adapter in the registry, and says how the losses ended.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
@@ -41,18 +54,24 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let out = args
         .out
         .unwrap_or_else(|| Path::new("runs").join(&config.run.output_name));
+    check_folder(&out, args.resume)?;
     let mut registry = context.open_registry()?;
     if names_artists(context, &registry, &config)? {
         return Ok(Exit::Findings);
     }
     let clock = || context.clock();
     let stop = stop_flag()?;
-    let mut watch: Box<dyn Watch> = if context.json {
-        Box::new(Lines(context))
-    } else {
-        Box::new(Bar::new(context))
+    let mut watch: Box<dyn Watch> = match (context.json, args.dry_run) {
+        (true, _) => Box::new(Lines(context)),
+        (false, true) => Box::new(Plans(context)),
+        (false, false) => Box::new(Bar::new(context)),
     };
     let device = args.device.get()?;
+    let computer = Here {
+        out: out.clone(),
+        on_processor: args.device.name() == "flex",
+        start: Instant::now(),
+    };
     let trained = {
         let verify = |registry: &Registry, name: &str| -> Result<VerifiedSnapshot> {
             snapshot::verify(registry, name, context.now).hint(format!(
@@ -78,10 +97,24 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             device: &device,
             device_name: &args.device.name(),
             resume: args.resume,
+            start: Start {
+                computer: &computer,
+                ignore_memory: args.ignore_memory,
+                only_plan: args.dry_run,
+            },
             clock: &clock,
         };
         obligations(context, &sets);
-        fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
+        if !args.dry_run {
+            fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
+            let text = fs::read(&args.config).with_context(|| format!("cannot read `{}`", args.config.display()))?;
+            let kept = out.join(CONFIG);
+            if args.resume && kept.exists() && fs::read(&kept).ok().as_ref() != Some(&text) {
+                let what = "its configuration".to_owned();
+                return Err(TrainError::OtherRun { path: kept, what }.into());
+            }
+            write_atomic(&kept, &text).with_context(|| format!("cannot write into `{}`", out.display()))?;
+        }
         train_adapter(
             &job,
             &mut Stage {
@@ -92,12 +125,16 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         )?
     };
     drop(watch);
+    if args.dry_run {
+        return Ok(Exit::Done);
+    }
     record(&mut registry, &trained, &out, context)?;
     report(context, &trained, &out)?;
     Ok(Exit::Done)
 }
 
-/// Whether the trigger phrase, a sample prompt, words that are put into captions, or a caption of the snapshot name an artist who opted out. Captions
+/// Whether the trigger phrase, a sample prompt, words that are put into captions, or a caption of the snapshot name an
+/// artist who opted out. Captions
 /// count unless the snapshot's own policy lets them name such artists.
 fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig) -> Result<bool> {
     let document = Document::of(registry, &config.run.snapshot).hint("`assent snapshot list` lists them")?;
@@ -220,6 +257,20 @@ fn report(context: &Context, trained: &Trained, out: &Path) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The plan alone, on stdout.
+struct Plans<'a>(&'a Context);
+
+impl Watch for Plans<'_> {
+    fn event(&mut self, event: &Event) {
+        if let Event::Plan(plan) = event {
+            for line in plan::lines(self.0, plan, false) {
+                // A reader that went away has seen enough.
+                let _ = self.0.line(line);
+            }
+        }
+    }
 }
 
 /// Each event as a line of JSON on stdout.

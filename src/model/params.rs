@@ -24,6 +24,12 @@ impl ParamMut<'_> {
         each_rank!(self, t => t.dims().to_vec())
     }
 
+    /// Bytes that it takes as it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        each_rank!(self, t => t.shape().num_elements() * t.dtype().size())
+    }
+
     /// Its values in row-major order.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {

@@ -13,17 +13,19 @@ use jiff::Timestamp;
 
 use self::logs::Logs;
 use self::objective::{Adapter, cache};
+pub(super) use self::texts::MOST_BYTES;
 use self::texts::Texts;
 use super::config::AdapterConfig;
-use super::data::{Entry, Order, split};
+use super::data::{Entry, Order, caption, split};
 use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
+use super::forecast::{Forecast, Pictures as Counts, Shapes, Start, check_captions};
 use super::networks::Networks;
 use super::page::{PAGE, Page, State};
 use super::sets::{TrainingSet, check_use};
 use super::tensorboard::{self, EventFile};
 use super::watch::{Curves, Event, Metrics, Stage};
-use super::{facts, masks};
+use super::{facts, masks, state};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::Settings;
@@ -35,6 +37,8 @@ use crate::snapshot::VerifiedSnapshot;
 
 /// The file of the losses.
 const METRICS: &str = "metrics.jsonl";
+/// What its state and samples are called.
+const NAME: &str = "adapter";
 /// The weights that are kept.
 const ADAPTER: &str = "adapter.safetensors";
 /// The weights after the last update, where others are kept.
@@ -56,12 +60,14 @@ pub struct AdapterRun<'a> {
     pub device_name: &'a str,
     /// Continue from the saved state.
     pub resume: bool,
+    /// What is known of the computer, and whether to end with the plan.
+    pub start: Start<'a>,
     /// The clock, for the record.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
 }
 
 /// What a training made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trained {
     /// How the loop ended; the losses are `held_out`, `held_out_before`, `others`, `others_before`.
     pub finish: Finish,
@@ -106,6 +112,8 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         .ok_or_else(|| TrainError::Setting("expected a snapshot to train on, found none".to_owned()))?
         .snapshot;
     let started = (run.clock)();
+    // Before the base takes its part.
+    let memory_available = run.start.computer.memory();
     let base = Base::open(&c.run.pretrained_model_name_or_path, None)?.stored_as(c.run.base_precision.into());
     let mut pipeline = Pipeline::load(&base, device)?;
     if pipeline.inpaints() {
@@ -135,6 +143,38 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         .target
         .timesteps(pipeline.schedule.len())
         .map_err(TrainError::Setting)?;
+    let trigger = c.run.trigger_phrase.as_deref();
+    if !c.subset.allow_long_captions {
+        let texts = entries.iter().map(|entry| {
+            let whole = caption(&entry.subset, trigger, &entry.caption, None);
+            (entry.path.display(), whole)
+        });
+        check_captions(&pipeline, texts)?;
+    }
+    let (training, held) = split(entries.len(), c.data.validation_split, c.run.seed);
+    let (mut networks, modules) = Networks::new(&pipeline, c, device)?;
+    let mut forecast = Forecast {
+        pictures: Counts {
+            trained: training.len() as u64,
+            held_out: held.len() as u64,
+            others: others.as_ref().map_or(0, Vec::len) as u64,
+        },
+        epoch: training.iter().map(|&i| entries[i].subset.num_repeats as u64).sum(),
+        sizes: [(format!("{0}x{0}", c.data.resolution), entries.len() as u64)].into(),
+        memory_available,
+        ..Forecast::default()
+    };
+    run.sets.iter().for_each(|set| forecast.exclude(set.snapshot));
+    let side = c.data.resolution / pipeline.vae.factor();
+    let shapes = Shapes {
+        latents: [side; 2],
+        pictures: [c.data.resolution; 2],
+        count: (entries.len() + others.as_ref().map_or(0, Vec::len)) as u64,
+    };
+    look_ahead(run, &mut forecast, (&pipeline, &mut networks, modules), &shapes, stage)?;
+    if run.start.only_plan {
+        return Ok(Trained::default());
+    }
     let texts = Arc::new(Texts::new(&pipeline, device));
     let mut cached = cache(&pipeline, entries, &texts, run, stage)?;
     if let Some(source) = c.subset.masks() {
@@ -147,8 +187,6 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             c.data.fit.into(),
         )?);
     }
-    let (training, held) = split(cached.entries.len(), c.data.validation_split, c.run.seed);
-    let trigger = c.run.trigger_phrase.as_deref();
     let mut sets = Vec::new();
     if !held.is_empty() {
         sets.push(cached.held_out("held_out", &held, &texts, trigger));
@@ -160,11 +198,6 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
 
     pipeline.vae.pages().rest();
     pipeline.rest_text();
-    let (mut networks, modules) = Networks::new(&pipeline, c, device)?;
-    stage.tell(&Event::Adapted {
-        modules: modules as u64,
-        parameters: networks.parameters(),
-    });
     let mut inputs = facts::inputs(
         c,
         run.config_digest,
@@ -290,9 +323,38 @@ fn keep(
     })
 }
 
+/// Completes the plan, tells it, and refuses what there is no room for.
+fn look_ahead(
+    run: &AdapterRun<'_>,
+    plan: &mut Forecast,
+    (pipeline, networks, [found, expected]): (&Pipeline, &mut Networks, [usize; 2]),
+    shapes: &Shapes,
+    stage: &mut Stage<'_>,
+) -> Result<(), TrainError> {
+    let c = run.config;
+    let batch = c.data.train_batch_size as u64 * c.optimisation.gradient_accumulation_steps;
+    plan.modules = found as u64;
+    plan.modules_expected = expected as u64;
+    plan.steps = c.optimisation.max_train_steps;
+    plan.done = match run.resume {
+        true => state::step(&stage.out.join("state"), NAME),
+        false => 0,
+    };
+    plan.pictures_per_step = batch;
+    plan.epochs = (plan.steps * batch) as f64 / plan.epoch.max(1) as f64;
+    plan.disk_available = run.start.computer.disk();
+    plan.measure(run, pipeline, networks, shapes)?;
+    let room = plan.check(run.start.ignore_memory);
+    if room.is_ok() {
+        plan.rehearse(run, pipeline, networks, shapes)?;
+    }
+    stage.tell(&Event::Plan(Box::new(plan.clone())));
+    room
+}
+
 fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {
     Ok(Plan {
-        name: "adapter".to_owned(),
+        name: NAME.to_owned(),
         metrics: METRICS.to_owned(),
         identity: run.to_string(),
         course: c.optimisation.course(),

@@ -95,6 +95,47 @@ pub enum TrainError {
         /// What differs.
         what: String,
     },
+    /// Too little memory or disk.
+    #[error("expected room for {needed} bytes {what}, found {found}; hint: {hint}")]
+    Room {
+        /// `of memory` or `in the output folder`.
+        what: &'static str,
+        /// Bytes that the run takes.
+        needed: u64,
+        /// Bytes there are.
+        found: u64,
+        /// What to do.
+        hint: String,
+    },
+    /// A caption with more tokens than a text encoder takes.
+    #[error(
+        "the caption of {of} has {found} tokens, expected at most {room}: the rest would not be trained on; hint: shorten it, \
+         or set `allow_long_captions`"
+    )]
+    LongCaption {
+        /// Whose caption it is.
+        of: String,
+        /// Tokens.
+        found: usize,
+        /// Tokens there is room for.
+        room: usize,
+    },
+    /// An output folder with another run in it.
+    #[error("`{path}` holds a run already (`{trace}`); hint: --resume continues it, --out DIR names another folder")]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// What shows it.
+        trace: String,
+    },
+    /// A folder that cannot be written to.
+    #[error("cannot write to `{path}`: {source}; hint: --out DIR names another folder")]
+    Closed {
+        /// The folder, or the first one above it that exists.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The loss is no longer a number.
     #[error("the loss at step {step} is {loss}; hint: lower the learning rate")]
     Diverged {

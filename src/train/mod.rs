@@ -10,6 +10,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod facts;
+pub mod forecast;
 pub mod loss;
 pub mod masks;
 mod networks;

@@ -37,8 +37,8 @@ pub(super) struct Networks {
 
 impl Networks {
     /// Takes the base's networks into autodiff, where they share its memory, puts the adapter on them, and counts: a run
-    /// with fewer modules than there should be would fail silently. Returns the number of modules too.
-    pub fn new(pipeline: &Pipeline, c: &AdapterConfig, device: &Device) -> Result<(Self, usize), TrainError> {
+    /// with fewer modules than there should be would fail silently. Returns the numbers of modules found and expected too.
+    pub fn new(pipeline: &Pipeline, c: &AdapterConfig, device: &Device) -> Result<(Self, [usize; 2]), TrainError> {
         let device = device.clone().autodiff();
         let mut networks = Self {
             unet: lifted(&pipeline.unet),
@@ -77,7 +77,7 @@ impl Networks {
         if recipe.start.changes_base() {
             networks.start = Some(Arc::new(networks.extract()));
         }
-        Ok((networks, found))
+        Ok((networks, [found, expected]))
     }
 
     /// The networks with what their layers' paths begin with.
@@ -97,13 +97,6 @@ impl Networks {
         for (part, model) in self.parts() {
             lora::for_each(model, &mut |name, param| f(&join(part, name), param));
         }
-    }
-
-    /// Values under training.
-    pub fn parameters(&mut self) -> u64 {
-        let mut sum = 0;
-        self.for_each(&mut |_, param| sum += param.shape().iter().product::<usize>() as u64);
-        sum
     }
 
     /// Factor on the learning rate of a tensor.

@@ -77,6 +77,13 @@ pub fn store(
     Ok(())
 }
 
+/// The updates of the state in `folder` under `name`, whatever run it is of; 0 if there is none.
+#[must_use]
+pub fn step(folder: &Path, name: &str) -> u64 {
+    let text = fs::read(folder.join(format!("{name}.json"))).unwrap_or_default();
+    serde_json::from_slice(&text).map_or(0, |mark: Mark| mark.step)
+}
+
 /// The state in `folder` under `name`, if there is one.
 ///
 /// # Errors

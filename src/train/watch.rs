@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::error::TrainError;
+use super::forecast::Forecast;
 use crate::digest::write_atomic;
 
 /// Something that happened.
@@ -26,13 +27,8 @@ pub enum Event {
         /// Steps done before.
         done: u64,
     },
-    /// The adapter lies on the model.
-    Adapted {
-        /// Its modules.
-        modules: u64,
-        /// Its values under training.
-        parameters: u64,
-    },
+    /// What the run will do and need, before its first step.
+    Plan(Box<Forecast>),
     /// An update of the weights.
     Step {
         /// Updates done.

@@ -25,6 +25,7 @@ use crate::sheet::{Row, Sheet, Tile};
 use crate::snapshot::{self, Role};
 use crate::train::adapter::{AdapterRun, Trained, sample_settings, train_adapter};
 use crate::train::config::AdapterConfig;
+use crate::train::forecast::Start;
 use crate::train::sets::TrainingSet;
 use crate::train::watch::Stage;
 
@@ -64,6 +65,7 @@ impl Studio<'_> {
             device: &device,
             device_name: &self.device.name(),
             resume: false,
+            start: Start::PLAIN,
             clock: &|| self.context.clock(),
         };
         let mut watch = Bar::new(self.context);

@@ -9,7 +9,7 @@ use crate::model::pipeline::Pipeline;
 use crate::train::loss::Caption;
 
 /// Bytes of embeddings that are kept: beyond it those that were not asked for longest are encoded again at need.
-const MOST_BYTES: usize = 256 << 20;
+pub(in crate::train) const MOST_BYTES: usize = 256 << 20;
 
 /// The frozen text encoders and what they made of the last captions. What it gives does not depend on what is kept.
 pub(super) struct Texts {

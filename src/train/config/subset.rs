@@ -15,6 +15,8 @@ pub struct Subset {
     pub num_repeats: usize,
     /// Train on pictures without a caption too.
     pub allow_empty_captions: bool,
+    /// Train on captions that the text encoders cut.
+    pub allow_long_captions: bool,
     /// The caption of pictures that have none.
     pub class_tokens: Option<String>,
     /// Texts in which `{}` stands for the caption; one is drawn each time.
@@ -60,6 +62,7 @@ impl Default for Subset {
         Self {
             num_repeats: 1,
             allow_empty_captions: false,
+            allow_long_captions: false,
             class_tokens: None,
             caption_templates: Vec::new(),
             caption_trigger: false,
