@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cli;
 pub mod consent;
 pub mod digest;
+pub mod documents;
 pub mod fingerprint;
 pub mod generate;
 pub mod imports;

@@ -42,6 +42,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "receipt", "adapter", "snapshot", "registry", "consent", "digest", "label", "keys", "sheet",
         ],
     ),
+    // Plain values of what they name; of `snapshot` also its safe Markdown, of `sheet` its safe HTML.
+    ("documents", &["digest", "snapshot", "receipt", "sheet"]),
     ("sheet", &[]),
     ("workflow", &[]),
     ("imports", &[]),

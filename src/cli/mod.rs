@@ -13,6 +13,7 @@ mod computer;
 mod context;
 mod demo;
 mod device;
+mod document;
 mod duplicates;
 mod error;
 mod event;
@@ -121,6 +122,8 @@ pub enum Command {
     Audit(audit::Args),
     /// Do the whole job on sample art: register, refuse, freeze, train, draw, audit
     Demo(demo::Args),
+    /// Write a training set or an adapter as Croissant, CycloneDX, SPDX, model card or the EU's public summary
+    Document(document::Args),
     /// List groups of pictures that show the same thing
     Duplicates(duplicates::Args),
     /// Say why a picture may be used, or may not; exit code 1 when it may not
@@ -188,6 +191,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Attributions(args) => attributions::run(context, args),
         Command::Audit(args) => audit::run(context, args),
         Command::Demo(args) => demo::run(context, args),
+        Command::Document(args) => document::run(context, args),
         Command::Duplicates(args) => duplicates::run(context, args),
         Command::Explain(args) => explain::run(context, args),
         Command::Export(args) => export::run(context, args),

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 pub use answer::{ANSWER_PREDICATE, Alike, Answer, Answered};
 pub use attribution::{Attributions, Credit, Format, Work, attributions, license_url};
+pub(crate) use attribution::{escape_markdown, plain};
 pub use create::{Selection, create};
 pub use diff::{Changed, Diff, diff};
 pub use document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef, PolicyRef, import, leaf};

@@ -11,6 +11,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use render::Format;
+pub(crate) use render::{escape_markdown, plain};
 
 use super::{Document, SnapshotError};
 use crate::consent::{Obligation, ReasonCode};

@@ -88,7 +88,7 @@ fn authors_and_notices(work: &Work) -> String {
 }
 
 /// Text on one line: without control characters and without those that turn the direction of writing.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let turning = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let spaced: String = text
         .chars()
@@ -258,7 +258,7 @@ fn html(out: &mut String, attributions: &Attributions) -> Result {
 }
 
 /// Text that Markdown shows as it is: every ASCII punctuation mark may be escaped.
-fn escape_markdown(text: &str) -> String {
+pub(crate) fn escape_markdown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if "\\`*_{}[]<>()#+-.!|~&:@\"'=$^".contains(c) && !matches!(c, '.' | '-' | ':' | '\'' | '(' | ')') {
