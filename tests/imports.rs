@@ -43,7 +43,7 @@ fn what_is_written_is_read() {
         let translation = Translation::of(Source::read(&file(name)).unwrap(), Some("boats"));
         let text = translation.text();
         let config = AdapterConfig::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}\n{text}"));
-        assert_eq!(config.run.snapshot, "boats");
+        assert_eq!(config.sources[0].snapshot, "boats");
         for line in &translation.written {
             assert!(text.contains(&format!("\n# {}\n{} = ", line.from, line.key)), "{text}");
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use assent::registry::Registry;
-use assent::snapshot::{self, Role};
+use assent::snapshot;
 use assent::train::adapter::{AdapterRun, train_adapter};
 use assent::train::config::AdapterConfig;
 use assent::train::forecast::Start;
@@ -66,6 +66,12 @@ const CASES: &[(&str, &str)] = &[
          token_warmup_step = 0.5\n",
     ),
     (
+        "sets",
+        "learning_rate = 1e-3\ntrain_batch_size = 2\nprior_loss_weight = 0.3\nmin_snr_gamma = 5.0\n\
+         validation_split = 0.2\n[[datasets]]\n[[datasets.subsets]]\nsnapshot = \"rings\"\n[[datasets.subsets]]\n\
+         snapshot = \"bens\"\nis_reg = true\nshuffle_caption = true\n",
+    ),
+    (
         "sample",
         "learning_rate = 1e-3\nlr_scheduler = \"rex\"\nprediction_type = \"sample\"\ntrain_text_encoder = true\n\
          gradient_checkpointing = true\n",
@@ -87,14 +93,14 @@ impl Watch for StopAfter<'_> {
 fn train(studio: &Studio, config: &Path, out: &str, threads: usize, until: u64) -> bool {
     let (config, config_digest) = AdapterConfig::read(config).unwrap();
     let registry = Registry::open(&studio.at("assent.db")).unwrap();
-    let set = snapshot::verify(&registry, &config.run.snapshot, Timestamp::now()).unwrap();
+    let verify = |(name, role)| (role, snapshot::verify(&registry, name, Timestamp::now()).unwrap());
+    let verified: Vec<_> = config.sets().into_iter().map(verify).collect();
+    let set = |(role, snapshot)| TrainingSet { role, snapshot };
+    let sets: Vec<_> = verified.iter().map(|(role, snapshot)| set((*role, snapshot))).collect();
     let run = AdapterRun {
         config: &config,
         config_digest,
-        sets: &[TrainingSet {
-            role: Role::Training,
-            snapshot: &set,
-        }],
+        sets: &sets,
         others: None,
         device: &Device::flex(),
         device_name: "flex",
@@ -119,6 +125,9 @@ fn train(studio: &Studio, config: &Path, out: &str, threads: usize, until: u64) 
 #[test]
 fn every_option_is_the_same_when_stopped_and_on_any_number_of_threads() {
     let studio = Studio::new();
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/policy-open-licences.toml");
+    let bens = ["bens", "--policy", policy, "--artist", "Ben Example"];
+    studio.ok(&[&["snapshot", "create"][..], &bens].concat());
     fs::create_dir(studio.at("masks")).unwrap();
     for i in 0..8u32 {
         let mask = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([((x * i + y) % 3 * 127) as u8]));
@@ -127,7 +136,11 @@ fn every_option_is_the_same_when_stopped_and_on_any_number_of_threads() {
     let mut adapters = std::collections::BTreeSet::new();
     for (name, options) in CASES {
         let config = studio.at(&format!("{name}.toml"));
-        fs::write(&config, format!("{PLAIN}{options}")).unwrap();
+        let plain = match options.contains("[[datasets]]") {
+            true => PLAIN.replace("snapshot = \"rings\"\n", ""),
+            false => PLAIN.to_owned(),
+        };
+        fs::write(&config, format!("{plain}{options}")).unwrap();
         let whole = format!("{name}-whole");
         assert!(train(&studio, &config, &whole, 2, 0));
         for (way, threads, stops) in [("stopped", 2, &[1, 3][..]), ("alone", 1, &[2])] {

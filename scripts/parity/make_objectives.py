@@ -112,6 +112,21 @@ def losses() -> dict:
     return out
 
 
+def prior(alphas: torch.Tensor) -> dict:
+    """Prior preservation: two pictures to be learned and two for regularization, whose loss counts 0.35, under min-SNR.
+
+    The squared error is averaged over each sample, multiplied by the sample's weights and averaged over the batch.
+    """
+    weight, timesteps = 0.35, [250, 801, 20, 500]
+    prediction = (unit(21, 768) * 2).view(4, 3, 8, 8).requires_grad_()
+    each = F.mse_loss(prediction, unit(22, 768).view(4, 3, 8, 8), reduction="none").mean(dim=(1, 2, 3))
+    snr = (alphas / (1 - alphas))[timesteps]
+    each = each * torch.tensor([1.0, weight, weight, 1.0]) * torch.clamp(snr, max=5.0) / snr
+    loss = each.mean()
+    loss.backward()
+    return {"weight": weight, "timesteps": timesteps, "loss": loss.item(), "gradient": numbers(prediction.grad, 7)}
+
+
 def noises() -> dict:
     noise, latents = unit(3, 384).view(SHAPE), unit(4, 384).view(SHAPE)
     shifts = unit(5, 6).view(2, 3, 1, 1)
@@ -139,6 +154,7 @@ def main() -> None:
         "weights": weights(alphas),
         "thresholds": {"c": 0.2, "scale": 1.5, "cases": thresholds(alphas, 0.2, 1.5)},
         "losses": losses(),
+        "prior": prior(alphas),
         "noises": noises(),
     }
     path = Path(sys.argv[1])

@@ -12,6 +12,7 @@ pub(super) fn lines(context: &Context, plan: &Forecast, err: bool) -> Vec<String
     let line = |name: &str, text: String| format!("{}  {text}", faint(name));
     let mut pictures = format!("{} to train on", plan.pictures.trained);
     for (count, what) in [
+        (plan.pictures.regularization, "for regularization"),
         (plan.pictures.held_out, "held out"),
         (plan.pictures.others, "of another set"),
     ] {

@@ -78,17 +78,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
                 "run `assent snapshot verify {name}` to see what changed since it was frozen"
             ))
         };
-        let set = verify(&registry, &config.run.snapshot)?;
-        let others = config
-            .run
-            .validation_snapshot
-            .as_deref()
-            .map(|name| verify(&registry, name))
-            .transpose()?;
-        let sets = [TrainingSet {
-            role: Role::Training,
-            snapshot: &set,
-        }];
+        let others = config.run.validation_snapshot.as_deref();
+        let others = others.map(|name| verify(&registry, name)).transpose()?;
+        let sets = verified(&config, |name| verify(&registry, name))?;
+        let sets = training_sets(&sets);
         let job = AdapterRun {
             config: &config,
             config_digest: digest,
@@ -133,16 +126,36 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether the trigger phrase, a sample prompt, words that are put into captions, or a caption of the snapshot name an
-/// artist who opted out. Captions
-/// count unless the snapshot's own policy lets them name such artists.
+/// Each snapshot that a configuration trains on, verified, with what its pictures are for.
+pub fn verified(
+    config: &AdapterConfig,
+    verify: impl Fn(&str) -> Result<VerifiedSnapshot>,
+) -> Result<Vec<(Role, VerifiedSnapshot)>> {
+    let sets = config.sets().into_iter();
+    sets.map(|(name, role)| Ok((role, verify(name)?))).collect()
+}
+
+/// The same as a training takes them.
+pub fn training_sets(verified: &[(Role, VerifiedSnapshot)]) -> Vec<TrainingSet<'_>> {
+    let set = |(role, snapshot)| TrainingSet { role, snapshot };
+    verified.iter().map(|(role, snapshot)| set((*role, snapshot))).collect()
+}
+
+/// Whether the trigger phrase, a sample prompt, words that are put into captions, or a caption of any snapshot names an
+/// artist who opted out. Captions count unless their snapshot's own policy lets them name such artists.
 fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig) -> Result<bool> {
-    let document = Document::of(registry, &config.run.snapshot).hint("`assent snapshot list` lists them")?;
-    let captions = if Policy::parse(&document.policy.text)?.refuse_names {
-        document.members.as_slice()
-    } else {
-        &[]
-    };
+    let mut captions = Vec::new();
+    for (name, _) in config.sets() {
+        let document = Document::of(registry, name).hint("`assent snapshot list` lists them")?;
+        if !Policy::parse(&document.policy.text)?.refuse_names {
+            continue;
+        }
+        for member in document.members {
+            if let Some(caption) = member.caption {
+                captions.push((format!("the caption of {}", member.image.short()), caption));
+            }
+        }
+    }
     let trigger = config
         .run
         .trigger_phrase
@@ -151,11 +164,9 @@ fn names_artists(context: &Context, registry: &Registry, config: &AdapterConfig)
     let title = [("`output_name`".to_string(), config.run.output_name.as_str())];
     let prompts = config.run.sample_prompts.iter().enumerate();
     let prompts = prompts.map(|(at, text)| (format!("sample prompt {}", at + 1), text.as_str()));
-    let captions = captions.iter().filter_map(|member| {
-        let caption = member.caption.as_deref()?;
-        Some((format!("the caption of {}", member.image.short()), caption))
-    });
-    let words = config.subset.words().map(|(key, text)| (format!("`{key}`"), text));
+    let captions = captions.iter().map(|(of, caption)| (of.clone(), caption.as_str()));
+    let words = config.sources.iter().flat_map(|source| source.options.words());
+    let words = words.map(|(key, text)| (format!("`{key}`"), text));
     let texts = trigger.chain(title).chain(prompts).chain(words).chain(captions);
     Ok(names::opted_out(context, registry, texts)? > 0)
 }

@@ -122,6 +122,24 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Refuses what cannot stand in a receipt: before a training rather than after it.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Path`] or [`ReceiptError::TooLong`].
+    pub fn check(&self) -> Result<(), ReceiptError> {
+        // A digest, an SPDX expression or a number never holds a slash; a path nearly always does.
+        let mut said = self.settings.iter().chain(&self.versions);
+        if let Some((key, _)) = said.find(|(_, value)| value.contains(['/', '\\'])) {
+            return Err(ReceiptError::Path { key: key.clone() });
+        }
+        let found = canonical_json(self)?.len();
+        // The format and two digests stand around them.
+        if found + 512 > RECEIPT_LIMIT {
+            return Err(ReceiptError::TooLong { found });
+        }
+        Ok(())
+    }
+
     /// The format of a receipt with these claims.
     pub(super) fn format(&self) -> &'static str {
         match self.further.is_empty() {

@@ -43,15 +43,7 @@ impl Change {
 
 /// Puts a receipt into the header, in the place of any that is there.
 pub fn seal(container: &mut Container, claims: Claims) -> Result<Sealed, ReceiptError> {
-    // A digest, an SPDX expression or a number never holds a slash; a path nearly always does.
-    let path = claims
-        .settings
-        .iter()
-        .chain(&claims.versions)
-        .find(|(_, v)| v.contains(['/', '\\']));
-    if let Some((key, _)) = path {
-        return Err(ReceiptError::Path { key: key.clone() });
-    }
+    claims.check()?;
     KEYS.iter().for_each(|key| drop(container.metadata.remove(*key)));
     let receipt = Receipt {
         format: claims.format().into(),

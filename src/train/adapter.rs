@@ -16,13 +16,13 @@ use self::objective::{Adapter, cache};
 pub(super) use self::texts::MOST_BYTES;
 use self::texts::Texts;
 use super::config::AdapterConfig;
-use super::data::{Entry, Order, caption, split};
+use super::data::{Entry, Order, caption};
 use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
 use super::forecast::{Forecast, Pictures as Counts, Shapes, Start, check_captions};
 use super::networks::Networks;
 use super::page::{PAGE, Page, State};
-use super::sets::{TrainingSet, check_use};
+use super::sets::{Gathered, TrainingSet, check_use};
 use super::tensorboard::{self, EventFile};
 use super::watch::{Curves, Event, Metrics, Stage};
 use super::{facts, masks, state};
@@ -33,7 +33,7 @@ use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::receipt::{AdapterFacts, Claims, LAST_WEIGHTS, RunRecord, SnapshotFacts, WEIGHTS, seal};
 use crate::sheet::{Chart, Series, Stroke};
-use crate::snapshot::VerifiedSnapshot;
+use crate::snapshot::{Role, VerifiedSnapshot};
 
 /// The file of the losses.
 const METRICS: &str = "metrics.jsonl";
@@ -50,7 +50,7 @@ pub struct AdapterRun<'a> {
     pub config: &'a AdapterConfig,
     /// Digest of the configuration's text.
     pub config_digest: Sha256Digest,
-    /// What it is trained on; the first is to be learned.
+    /// What it is trained on: the sets that the configuration names, in its order ([`AdapterConfig::sets`]).
     pub sets: &'a [TrainingSet<'a>],
     /// A set that is only measured.
     pub others: Option<&'a VerifiedSnapshot>,
@@ -106,11 +106,7 @@ pub fn sample_settings(config: &AdapterConfig) -> Settings {
 pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trained, TrainError> {
     let (c, device) = (run.config, run.device);
     check_use(c, run.sets)?;
-    let first = run
-        .sets
-        .first()
-        .ok_or_else(|| TrainError::Setting("expected a snapshot to train on, found none".to_owned()))?
-        .snapshot;
+    let gathered = Gathered::new(c, run.sets)?;
     let started = (run.clock)();
     // Before the base takes its part.
     let memory_available = run.start.computer.memory();
@@ -130,9 +126,17 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             c.data.resolution
         )));
     }
-    let subset = Arc::new(c.subset.clone());
-    let entries = Entry::of(first, &subset)?;
-    let others = run.others.map(|set| Entry::of(set, &subset)).transpose()?;
+    let others = run
+        .others
+        .map(|set| {
+            Entry::of(
+                set,
+                &c.sources.first().map(|first| first.options.clone()).unwrap_or_default(),
+            )
+        })
+        .transpose()?;
+    let (kept, held) = gathered.divide(&c.sources, c.data.validation_split, c.run.seed);
+    let epoch = gathered.epoch(&c.sources, &kept);
     pipeline.schedule = c
         .target
         .schedule(&pipeline.schedule_config)
@@ -144,22 +148,24 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         .timesteps(pipeline.schedule.len())
         .map_err(TrainError::Setting)?;
     let trigger = c.run.trigger_phrase.as_deref();
-    if !c.subset.allow_long_captions {
-        let texts = entries.iter().map(|entry| {
-            let whole = caption(&entry.subset, trigger, &entry.caption, None);
-            (entry.path.display(), whole)
-        });
-        check_captions(&pipeline, texts)?;
-    }
-    let (training, held) = split(entries.len(), c.data.validation_split, c.run.seed);
+    let entries = &gathered.entries;
+    let cut = entries.iter().filter(|entry| !entry.subset.allow_long_captions);
+    let cut = cut.map(|entry| {
+        (
+            entry.path.display(),
+            caption(&entry.subset, trigger, &entry.caption, None),
+        )
+    });
+    check_captions(&pipeline, cut)?;
     let (mut networks, modules) = Networks::new(&pipeline, c, device)?;
     let mut forecast = Forecast {
         pictures: Counts {
-            trained: training.len() as u64,
+            trained: epoch.learned as u64,
+            regularization: epoch.regularization as u64,
             held_out: held.len() as u64,
             others: others.as_ref().map_or(0, Vec::len) as u64,
         },
-        epoch: training.iter().map(|&i| entries[i].subset.num_repeats as u64).sum(),
+        epoch: epoch.turns.iter().map(|(_, times)| *times as u64).sum(),
         sizes: [(format!("{0}x{0}", c.data.resolution), entries.len() as u64)].into(),
         memory_available,
         ..Forecast::default()
@@ -176,17 +182,9 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         return Ok(Trained::default());
     }
     let texts = Arc::new(Texts::new(&pipeline, device));
+    let Gathered { entries, of } = gathered;
     let mut cached = cache(&pipeline, entries, &texts, run, stage)?;
-    if let Some(source) = c.subset.masks() {
-        let side = cached.shape[1];
-        cached.masks = Some(masks::load(
-            &cached.entries,
-            source,
-            c.data.resolution,
-            side,
-            c.data.fit.into(),
-        )?);
-    }
+    cached.masks = masks::load(&cached.entries, c.data.resolution, cached.shape[1], c.data.fit.into())?;
     let mut sets = Vec::new();
     if !held.is_empty() {
         sets.push(cached.held_out("held_out", &held, &texts, trigger));
@@ -198,22 +196,24 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
 
     pipeline.vae.pages().rest();
     pipeline.rest_text();
-    let mut inputs = facts::inputs(
-        c,
-        run.config_digest,
-        run.sets,
-        (training.len(), held.len()),
-        run.device_name,
-    )?;
+    let mut inputs = facts::inputs(c, run.config_digest, run.sets, (&epoch, held.len()), run.device_name)?;
     if let Some(masks) = &cached.masks {
         inputs
             .settings
             .insert("masks".to_owned(), masks::digest(masks).to_string());
     }
     let plan = plan(c, inputs.identity()?)?;
-    let images = training.len();
-    let turns = training.iter().map(|&i| (i, cached.entries[i].subset.num_repeats));
-    let order = Order::new([turns.collect()], c.data.train_batch_size, c.run.seed);
+    inputs.claims(0)?.check()?;
+    if epoch.left_over > 0 {
+        stage.tell(&Event::Warning {
+            text: format!(
+                "{} regularization pictures are not used: in their dataset there are fewer to be learned",
+                epoch.left_over
+            ),
+        });
+    }
+    let images = epoch.learned;
+    let order = Order::new([epoch.turns], c.data.train_batch_size, c.run.seed);
     let mut objective = Adapter {
         run,
         texts,
@@ -221,6 +221,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         networks,
         cached: Arc::new(cached),
         order: Arc::new(order),
+        prior: Arc::new(prior(c, &of)),
         sets: Arc::new(sets),
         aim: c.target.aim(),
         timesteps,
@@ -350,6 +351,18 @@ fn look_ahead(
     }
     stage.tell(&Event::Plan(Box::new(plan.clone())));
     room
+}
+
+/// How much the loss of each picture counts, given the number of its source; nothing where all count the same.
+fn prior(c: &AdapterConfig, of: &[usize]) -> Vec<f32> {
+    if c.target.prior_loss_weight == 1.0 || !c.regularizes() {
+        return Vec::new();
+    }
+    let weight = |&source: &usize| match c.sources[source].role {
+        Role::Training => 1.0,
+        Role::Regularization => c.target.prior_loss_weight as f32,
+    };
+    of.iter().map(weight).collect()
 }
 
 fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {

@@ -3,6 +3,7 @@
 //! Each section takes its own keys from the same table; a key that no section knows is refused with the nearest name.
 
 mod data;
+mod datasets;
 mod keys;
 mod network;
 mod objective;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use data::{Data, Fit};
+pub use datasets::Source;
 pub use network::{InitLoraWeights, Network, NetworkType};
 pub use objective::Target;
 pub use optimisation::Optimisation;
@@ -24,6 +26,7 @@ pub use subset::Subset;
 
 use super::error::TrainError;
 use crate::digest::Sha256Digest;
+use crate::snapshot::Role;
 
 /// `assent train CONFIG.toml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +35,9 @@ pub struct AdapterConfig {
     pub run: Run,
     /// How pictures are made equal and batched.
     pub data: Data,
-    /// How the pictures and captions of the snapshot are drawn.
-    pub subset: Subset,
+    /// The snapshots that are trained on, in their order, each with how its pictures and captions are drawn; at least
+    /// one, and one that is to be learned.
+    pub sources: Vec<Source>,
     /// The adapter's form.
     pub network: Network,
     /// What is asked of the model.
@@ -60,9 +64,7 @@ impl AdapterConfig {
         if let Some(logs) = &mut parsed.run.logging_dir {
             *logs = beside.join(&*logs);
         }
-        if let Some(masks) = &mut parsed.subset.conditioning_data_dir {
-            *masks = beside.join(&*masks);
-        }
+        parsed.sources.iter_mut().for_each(|source| source.resolve(beside));
         Ok((parsed, Sha256Digest::of_bytes(text.as_bytes())))
     }
 
@@ -71,10 +73,48 @@ impl AdapterConfig {
     pub fn beyond_defaults(&self) -> BTreeMap<String, String> {
         let mut all = self.objective_options();
         all.extend(keys::differing(&self.data, "resolution = 1"));
-        all.extend(keys::differing(&self.subset, ""));
+        match self.sources.as_slice() {
+            [one] => all.extend(keys::differing(&*one.options, "")),
+            several => {
+                let sets = self.sets();
+                for source in several {
+                    let place = source.place();
+                    let mut put = |key: &str, value: String| all.insert(format!("{place}.{key}"), value);
+                    let set = sets
+                        .iter()
+                        .position(|set| *set == (source.snapshot.as_str(), source.role));
+                    put("set", set.map_or(0, |at| at + 1).to_string());
+                    for (key, value) in keys::differing(&*source.options, "") {
+                        put(&key, value);
+                    }
+                }
+            }
+        }
         all.extend(keys::differing(&self.network, "network_dim = 1\nnetwork_alpha = 1.0"));
         all.extend(keys::differing(&self.optimisation, "max_train_steps = 1"));
         all
+    }
+
+    /// The snapshots by name, each once for what its pictures are for: those to be learned first. In this order they stand
+    /// in record and receipt.
+    #[must_use]
+    pub fn sets(&self) -> Vec<(&str, Role)> {
+        let mut sets: Vec<(&str, Role)> = Vec::new();
+        for role in [Role::Training, Role::Regularization] {
+            for source in self.sources.iter().filter(|source| source.role == role) {
+                let set = (source.snapshot.as_str(), role);
+                if !sets.contains(&set) {
+                    sets.push(set);
+                }
+            }
+        }
+        sets
+    }
+
+    /// Whether there are regularization pictures.
+    #[must_use]
+    pub fn regularizes(&self) -> bool {
+        self.sources.iter().any(|source| source.role == Role::Regularization)
     }
 
     /// Those of the objective.
@@ -94,21 +134,28 @@ impl AdapterConfig {
         known.extend(keys::of::<Network>());
         known.extend(keys::of::<Target>());
         known.extend(keys::of::<Optimisation>());
+        known.extend(["snapshot", "datasets"]);
         keys::check(text, &known)?;
+        let run: Run = keys::section(text)?;
         let config = Self {
-            run: keys::section(text)?,
+            sources: datasets::read(text, &known, run.trigger_phrase.as_deref())?,
+            run,
             data: keys::section(text)?,
-            subset: keys::section(text)?,
             network: keys::section(text)?,
             target: keys::section(text)?,
             optimisation: keys::section(text)?,
         };
         config.run.check()?;
-        config.subset.check(config.run.trigger_phrase.as_deref())?;
-        config.data.check(&config.subset)?;
+        config.data.check(&config.sources)?;
         config.network.check()?;
         config.target.check()?;
         config.optimisation.check()?;
+        needs(
+            config.target.prior_loss_weight != 1.0,
+            "prior_loss_weight",
+            config.regularizes(),
+            "set is_reg = true for a `[[datasets.subsets]]`",
+        )?;
         if config.run.save_last_weights && !config.optimisation.keeps_others() {
             return Err(
                 "save_last_weights: the last weights are kept already; hint: it is for ema_decay, AdamWScheduleFree and \
@@ -260,6 +307,8 @@ mod tests {
             ),
             ("save_last_weights = true\n", Some("ema_decay")),
             ("save_last_weights = true\nema_decay = 0.9\n", None),
+            ("prior_loss_weight = 0.5\n", Some("set is_reg = true")),
+            ("prior_loss_weight = -1.0\n", Some("prior_loss_weight")),
             ("use = \"commercial\"\n", None),
             ("use = \"fun\"\n", Some("fun")),
         ] {
@@ -319,6 +368,32 @@ mod tests {
                 (other, _) => panic!("{more}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn several_sets_are_told_apart() {
+        let least = LEAST.replace("snapshot = \"s\"\n", "prior_loss_weight = 0.5\n");
+        let text = format!(
+            "{least}[[datasets]]\n[[datasets.subsets]]\nsnapshot = \"r\"\nis_reg = true\n[[datasets.subsets]]\n\
+             snapshot = \"s\"\nnum_repeats = 3\n[[datasets.subsets]]\nsnapshot = \"t\"\n[[datasets.subsets]]\n\
+             snapshot = \"s\"\n"
+        );
+        let config = AdapterConfig::parse(&text).unwrap();
+        let sets = config.sets();
+        assert_eq!(
+            sets,
+            [
+                ("s", Role::Training),
+                ("t", Role::Training),
+                ("r", Role::Regularization)
+            ]
+        );
+        let told = config.beyond_defaults();
+        let place = |at| format!("datasets[0].subsets[{at}]");
+        assert_eq!(told[&format!("{}.num_repeats", place(1))], "3");
+        let sets: Vec<_> = (0..4).map(|at| told[&format!("{}.set", place(at))].as_str()).collect();
+        assert_eq!(sets, ["3", "1", "2", "1"]);
+        assert_eq!(told["prior_loss_weight"], "0.5");
     }
 
     #[test]

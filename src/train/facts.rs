@@ -7,7 +7,7 @@ use walkdir::WalkDir;
 
 use super::config::{AdapterConfig, NetworkType};
 use super::error::TrainError;
-use super::sets::TrainingSet;
+use super::sets::{Epoch, TrainingSet};
 use crate::adapter::{Optimisation, TrainingFacts};
 use crate::digest::Sha256Digest;
 use crate::model::base::Family;
@@ -64,7 +64,7 @@ pub fn inputs(
     config: &AdapterConfig,
     config_digest: Sha256Digest,
     sets: &[TrainingSet<'_>],
-    (trained, held_out): (usize, usize),
+    (epoch, held_out): (&Epoch, usize),
     device: &str,
 ) -> Result<RunInputs, TrainError> {
     let c = config;
@@ -98,7 +98,7 @@ pub fn inputs(
             c.optimisation.gradient_accumulation_steps.to_string(),
         ),
         ("max_grad_norm", c.optimisation.max_grad_norm.to_string()),
-        ("caption_dropout_rate", c.subset.caption_dropout_rate.to_string()),
+        ("caption_dropout_rate", caption_dropout(c).to_string()),
         (
             "min_snr_gamma",
             c.target
@@ -106,7 +106,7 @@ pub fn inputs(
                 .map_or_else(|| "none".to_owned(), |g| g.to_string()),
         ),
         ("validation_split", c.data.validation_split.to_string()),
-        ("images_trained", trained.to_string()),
+        ("images_trained", epoch.learned.to_string()),
         ("images_held_out", held_out.to_string()),
     ];
     Ok(RunInputs {
@@ -119,11 +119,21 @@ pub fn inputs(
         settings: {
             let mut all = c.beyond_defaults();
             all.extend(settings.into_iter().map(|(k, v)| (k.to_owned(), v)));
+            if c.regularizes() {
+                let used = epoch.regularization.to_string();
+                all.insert("images_regularization".to_owned(), used);
+            }
             all
         },
         seed: c.run.seed,
         versions: versions(device),
     })
+}
+
+/// Of several sets the first one's, as readers of headers know a single rate.
+fn caption_dropout(config: &AdapterConfig) -> f64 {
+    let first = config.sources.first();
+    first.map_or(0.0, |source| source.options.caption_dropout_rate)
 }
 
 /// What a configuration calls a value.
@@ -197,7 +207,7 @@ pub fn header(
             accumulation: c.optimisation.gradient_accumulation_steps,
             checkpointing: c.optimisation.gradient_checkpointing,
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
-            caption_dropout: c.subset.caption_dropout_rate,
+            caption_dropout: caption_dropout(c),
             min_snr_gamma: c.target.min_snr_gamma.map(f64::from),
             noise_offset: c.target.noise_offset,
         },
@@ -206,6 +216,9 @@ pub fn header(
         times: None,
     };
     let mut header = facts.header();
+    if let Some(used) = inputs.settings.get("images_regularization") {
+        header.insert("ss_num_reg_images".to_owned(), used.clone());
+    }
     if c.network.train_text_encoder {
         let rate = c.network.text_encoder_lr.unwrap_or(c.optimisation.peak());
         header.insert("ss_text_encoder_lr".to_owned(), rate.to_string());

@@ -114,10 +114,17 @@ pub struct Forecast {
 pub struct Pictures {
     /// Trained on.
     pub trained: u64,
+    /// Of regularization, as far as they come at all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub regularization: u64,
     /// Held out of the training set.
     pub held_out: u64,
     /// Of another set.
     pub others: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How long it takes, in seconds.

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
 
 use super::aim::{Aim, HuberSchedule, LossType, Weighting};
-use super::loss::measure;
+use super::loss::{Special, measure, reduce, weighed};
 use super::{masks, noise};
 use crate::model::params::to_vec;
 use crate::model::scheduler::{NoiseSchedule, PredictionType, ScheduleConfig};
@@ -138,6 +138,38 @@ fn errors_are_measured_as_pytorch_measures_them() {
             .collect();
         all_near(&gradient, &golden["losses"][name]["gradient"], name);
     }
+}
+
+#[test]
+fn regularization_pictures_count_as_pytorch_counts_them() {
+    let golden = &golden()["prior"];
+    let device = Device::flex().autodiff();
+    let tensor = |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, [4, 3, 8, 8]), &device);
+    let prediction = tensor(units(21, 768).into_iter().map(|v| v * 2.0).collect()).require_grad();
+    let weight = golden["weight"].as_f64().unwrap() as f32;
+    // By the places of the pictures: the first and the last are to be learned.
+    let special = Special {
+        weights: weighed(None, &[1.0, weight, weight, 1.0], &[0, 1, 2, 3]),
+        ..Special::default()
+    };
+    let aim = Aim {
+        weighting: Weighting::MinSnr(5.0),
+        ..Aim::default()
+    };
+    let timesteps: Vec<usize> = serde_json::from_value(golden["timesteps"].clone()).unwrap();
+    let difference = prediction.clone() - tensor(units(22, 768));
+    let (loss, _) = reduce(difference, (&schedule(), &timesteps), &aim, &special).unwrap();
+    let gradients = loss.backward();
+    near(to_vec(loss)[0], &golden["loss"], "loss");
+    let gradient = to_vec(prediction.grad(&gradients).unwrap());
+    let gradient: Vec<f32> = gradient.into_iter().step_by(7).collect();
+    all_near(&gradient, &golden["gradient"], "gradient");
+    // The chance of a timestep counts besides.
+    assert_eq!(
+        weighed(Some(vec![2.0, 4.0]), &[1.0, 0.5], &[1, 0]),
+        Some(vec![1.0, 4.0])
+    );
+    assert_eq!(weighed(Some(vec![2.0]), &[], &[0]), Some(vec![2.0]));
 }
 
 #[test]

@@ -70,13 +70,22 @@ pub fn diffusion_loss(
     let target = schedule.target(latents.clone(), noise.clone(), timesteps)?;
     let steps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
     let prediction = unet.forward_on(tape, noisy, &steps, context, added.as_ref());
+    reduce(prediction - target, (schedule, timesteps), aim, special)
+}
+
+/// The loss of what was predicted wrongly, `[B, C, H, W]` at `B` timesteps: as [`diffusion_loss`].
+pub(super) fn reduce(
+    difference: Tensor<4>,
+    (schedule, timesteps): (&NoiseSchedule, &[usize]),
+    aim: &Aim,
+    special: &Special,
+) -> Result<(Tensor<1>, Tensor<1>), ScheduleError> {
     let n = timesteps.len();
     let column = |of: &dyn Fn(usize) -> Result<f32, ScheduleError>| {
         let values = timesteps.iter().map(|&t| of(t)).collect::<Result<Vec<f32>, _>>()?;
         Ok::<_, ScheduleError>(TensorData::new(values, [n]))
     };
-    let device = latents.device();
-    let difference = prediction - target;
+    let device = difference.device();
     let mut error = measure(difference, aim.loss, || {
         let c = column(&|t| aim.threshold(schedule, t))?;
         Ok(Tensor::<1>::from_data(c, &device).reshape([n, 1, 1, 1]))
@@ -93,6 +102,19 @@ pub fn diffusion_loss(
         weighted = weighted * Tensor::from_data(TensorData::new(weights.clone(), [n]), &device);
     }
     Ok((weighted.mean(), per_sample))
+}
+
+/// What the samples of a batch count: by the chances of their timesteps, and by what their pictures are for, given for
+/// each picture there is (nothing where all count the same).
+pub(super) fn weighed(chances: Option<Vec<f32>>, prior: &[f32], indices: &[usize]) -> Option<Vec<f32>> {
+    if prior.is_empty() {
+        return chances;
+    }
+    let of_pictures = indices.iter().map(|&i| prior[i]);
+    Some(match chances {
+        Some(chances) => chances.iter().zip(of_pictures).map(|(a, b)| a * b).collect(),
+        None => of_pictures.collect(),
+    })
 }
 
 /// The error of each value; the smooth measures ask for the threshold of each sample, `[B, 1, 1, 1]`.

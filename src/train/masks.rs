@@ -16,22 +16,22 @@ pub enum Source<'a> {
     Folder(&'a Path),
 }
 
-/// The masks of pictures, each `[side, side]` with `size / side` pixels averaged.
+/// The masks of pictures, each `[side, side]` with `size / side` pixels averaged, where any of them has one; those of
+/// sets without masks count everywhere.
 ///
 /// # Errors
 /// The first mask that cannot be read.
-pub fn load(
-    entries: &[Entry],
-    source: Source<'_>,
-    size: usize,
-    side: usize,
-    fit: Fit,
-) -> Result<Vec<Vec<f32>>, TrainError> {
+pub fn load(entries: &[Entry], size: usize, side: usize, fit: Fit) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
+    if entries.iter().all(|entry| entry.subset.masks().is_none()) {
+        return Ok(None);
+    }
     let limits = Limits::default();
-    let one = |path: &Path| {
-        let (path, channel) = match source {
-            Source::Alpha => (path.to_owned(), Channel::Alpha),
-            Source::Folder(folder) => {
+    let one = |entry: &Entry| {
+        let path = &entry.path;
+        let (path, channel) = match entry.subset.masks() {
+            None => return Ok(vec![1.0; side * side]),
+            Some(Source::Alpha) => (path.clone(), Channel::Alpha),
+            Some(Source::Folder(folder)) => {
                 let mut name = path.file_stem().unwrap_or_default().to_owned();
                 name.push(".png");
                 (folder.join(name), Channel::Red)
@@ -41,7 +41,7 @@ pub fn load(
         let whole = whole.map_err(|source| TrainError::Mask { path, source })?;
         Ok(averaged(&whole, size, side))
     };
-    entries.iter().map(|entry| one(&entry.path)).collect()
+    entries.iter().map(one).collect::<Result<_, _>>().map(Some)
 }
 
 /// Means over squares: `[size, size]` → `[side, side]`, as PyTorch's `interpolate` does it with `mode="area"`.

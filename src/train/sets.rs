@@ -1,8 +1,10 @@
-//! The sets that a run trains on, each verified.
+//! The sets that a run trains on, each verified: their pictures one after the other, which of them are held out, and how
+//! often each comes in an epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::AdapterConfig;
+use super::config::{AdapterConfig, Source};
+use super::data::{Entry, split};
 use super::error::TrainError;
 use crate::consent::{Obligation, Use};
 use crate::snapshot::{Role, VerifiedSnapshot};
@@ -36,5 +38,234 @@ pub fn check_use(config: &AdapterConfig, sets: &[TrainingSet<'_>]) -> Result<(),
             members: members.len(),
             first: first.short(),
         }),
+    }
+}
+
+/// The pictures of all sources of a configuration, one source after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Gathered {
+    /// The pictures.
+    pub entries: Vec<Entry>,
+    /// For each the number of its source.
+    pub of: Vec<usize>,
+}
+
+/// What an epoch holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Epoch {
+    /// Places of pictures, and how often each comes; those to be learned first.
+    pub turns: Vec<(usize, usize)>,
+    /// How many pictures are to be learned.
+    pub learned: usize,
+    /// How many regularization pictures come at all.
+    pub regularization: usize,
+    /// How many regularization pictures do not, since there are more of them than of the others.
+    pub left_over: usize,
+}
+
+impl Gathered {
+    /// The members of each source's snapshot.
+    ///
+    /// # Errors
+    /// If `sets` are not those that the configuration names, so that nothing is trained on that is not recorded, or a
+    /// picture has no caption.
+    pub fn new(config: &AdapterConfig, sets: &[TrainingSet<'_>]) -> Result<Self, TrainError> {
+        let given: Vec<_> = sets.iter().map(|set| (set.snapshot.name(), set.role)).collect();
+        let named = config.sets();
+        if given != named {
+            return Err(TrainError::Setting(format!(
+                "expected the snapshots {named:?}, found {given:?}"
+            )));
+        }
+        let mut gathered = Self::default();
+        for (number, source) in config.sources.iter().enumerate() {
+            let set = sets.iter().find(|set| set.snapshot.name() == source.snapshot);
+            let entries = set.map(|set| Entry::of(set.snapshot, &source.options)).transpose()?;
+            gathered.entries.extend(entries.unwrap_or_default());
+            gathered.of.resize(gathered.entries.len(), number);
+        }
+        Ok(gathered)
+    }
+
+    fn role(&self, sources: &[Source], place: usize) -> Role {
+        sources[self.of[place]].role
+    }
+
+    /// Divides the pictures that are to be learned into those trained on and those held out. A picture that stands in
+    /// several sets is held out of all of them, and is no regularization picture either. The first list
+    /// holds the regularization pictures too, which are never held out by themselves.
+    #[must_use]
+    pub fn divide(&self, sources: &[Source], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+        let mut seen = BTreeSet::new();
+        let learned = |place: &usize| self.role(sources, *place) == Role::Training;
+        let distinct: Vec<usize> = (0..self.entries.len())
+            .filter(learned)
+            .filter(|&place| seen.insert(self.entries[place].image))
+            .collect();
+        let held: Vec<usize> = split(distinct.len(), share, seed)
+            .1
+            .into_iter()
+            .map(|at| distinct[at])
+            .collect();
+        let images: BTreeSet<_> = held.iter().map(|&place| self.entries[place].image).collect();
+        let kept = |place: &usize| !images.contains(&self.entries[*place].image);
+        ((0..self.entries.len()).filter(kept).collect(), held)
+    }
+
+    /// How often each of these pictures comes in an epoch: one to be learned as often as its `num_repeats` say, and a
+    /// regularization picture as often as sd-scripts lets it (`DreamBoothDataset`): in each dataset they are gone through
+    /// in their order, first with their own repeats and then once more each, until they are as many as the others.
+    #[must_use]
+    pub fn epoch(&self, sources: &[Source], places: &[usize]) -> Epoch {
+        let repeats = |place: usize| sources[self.of[place]].options.num_repeats;
+        let (learned, others): (Vec<usize>, Vec<usize>) = places
+            .iter()
+            .partition(|&&place| self.role(sources, place) == Role::Training);
+        let mut epoch = Epoch {
+            turns: learned.iter().map(|&place| (place, repeats(place))).collect(),
+            learned: learned.len(),
+            ..Epoch::default()
+        };
+        let of_dataset = |places: &[usize], number: usize| -> Vec<usize> {
+            let inside = |place: &&usize| sources[self.of[**place]].dataset == number;
+            places.iter().filter(inside).copied().collect()
+        };
+        let datasets: BTreeSet<usize> = sources.iter().map(|source| source.dataset).collect();
+        for number in datasets {
+            let wanted = of_dataset(&learned, number).into_iter().map(repeats).sum();
+            let others = of_dataset(&others, number);
+            let own: Vec<usize> = others.iter().map(|&place| repeats(place)).collect();
+            let times = balanced(&own, wanted);
+            epoch.regularization += times.len();
+            epoch.left_over += others.len() - times.len();
+            epoch.turns.extend(others.into_iter().zip(times));
+        }
+        epoch
+    }
+}
+
+/// How often each of the first regularization pictures comes, given the repeats that each has of its own and the number
+/// of turns that the others have; those behind do not come.
+fn balanced(own: &[usize], wanted: usize) -> Vec<usize> {
+    let (mut times, mut sum) = (Vec::new(), 0);
+    for &repeats in own {
+        if sum >= wanted {
+            return times;
+        }
+        times.push(repeats);
+        sum += repeats;
+    }
+    if times.is_empty() {
+        return times;
+    }
+    let missing = wanted.saturating_sub(sum);
+    let (each, first) = (missing / times.len(), missing % times.len());
+    for (at, times) in times.iter_mut().enumerate() {
+        *times += each + usize::from(at < first);
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// sd-scripts' own loop, as it is published: `n` counts up while the pictures are gone through.
+    fn published(own: &[usize], wanted: usize) -> Vec<usize> {
+        let (mut times, mut n, mut first) = (vec![0; own.len()], 0, true);
+        while n < wanted {
+            for (times, own) in times.iter_mut().zip(own) {
+                let more = if first { *own } else { 1 };
+                *times += more;
+                n += more;
+                if n >= wanted {
+                    break;
+                }
+            }
+            first = false;
+        }
+        times.into_iter().filter(|times| *times > 0).collect()
+    }
+
+    #[test]
+    fn the_balance_is_that_of_sd_scripts() {
+        for own in [&[1][..], &[1, 1, 1], &[2, 5, 1, 3], &[7, 1], &[1; 13]] {
+            for wanted in 0..40 {
+                assert_eq!(balanced(own, wanted), published(own, wanted), "{own:?} for {wanted}");
+            }
+        }
+        assert_eq!(balanced(&[], 5), [0; 0]);
+        assert_eq!(balanced(&[1, 1, 1], 8), [3, 3, 2]);
+    }
+
+    fn source(dataset: usize, role: Role, num_repeats: usize) -> Source {
+        let options = toml::from_str(&format!("num_repeats = {num_repeats}")).unwrap();
+        Source {
+            snapshot: String::new(),
+            role,
+            dataset,
+            subset: 0,
+            options: std::sync::Arc::new(options),
+        }
+    }
+
+    /// Pictures by a number each, in these sources.
+    fn gathered(sources: &[Source], pictures: &[&[u8]]) -> Gathered {
+        let mut all = Gathered::default();
+        for (number, pictures) in pictures.iter().enumerate() {
+            for picture in *pictures {
+                all.entries.push(Entry {
+                    image: crate::digest::Sha256Digest::from_bytes([*picture; 32]),
+                    path: format!("{picture}.png").into(),
+                    caption: String::new(),
+                    subset: sources[number].options.clone(),
+                });
+                all.of.push(number);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn each_dataset_is_balanced_by_itself() {
+        let (learn, keep) = (Role::Training, Role::Regularization);
+        let sources = [
+            source(0, learn, 2),
+            source(0, keep, 1),
+            source(1, learn, 1),
+            source(1, keep, 1),
+            source(0, learn, 1),
+        ];
+        let all = gathered(&sources, &[&[1, 2], &[3, 4], &[5], &[6, 7], &[8]]);
+        let places: Vec<usize> = (0..8).collect();
+        let epoch = all.epoch(&sources, &places);
+        let turns = [(0, 2), (1, 2), (4, 1), (7, 1), (2, 3), (3, 2), (5, 1)];
+        assert_eq!(epoch.turns, turns);
+        assert_eq!((epoch.learned, epoch.regularization, epoch.left_over), (4, 3, 1));
+    }
+
+    #[test]
+    fn what_is_held_out_is_in_no_set() {
+        let sources = [
+            source(0, Role::Training, 1),
+            source(0, Role::Training, 1),
+            source(0, Role::Regularization, 1),
+        ];
+        let all = gathered(&sources, &[&[1, 2, 3, 4], &[3, 4, 5, 6], &[1, 3, 5, 9]]);
+        let mut held_ever = BTreeSet::new();
+        for seed in 0..20 {
+            let (kept, held) = all.divide(&sources, 0.5, seed);
+            assert_eq!(held.len(), 3);
+            let images = |places: &[usize]| -> BTreeSet<_> { places.iter().map(|&p| all.entries[p].image).collect() };
+            let (kept, held) = (images(&kept), images(&held));
+            assert!(kept.is_disjoint(&held));
+            assert_eq!(kept.len() + held.len(), 7);
+            held_ever.extend(held);
+        }
+        assert_eq!(held_ever.len(), 6, "a regularization picture alone is never held out");
+        // One set is divided as ever.
+        let one = gathered(&sources[..1], &[&[1, 2, 3, 4, 5]]);
+        let (kept, held) = one.divide(&sources[..1], 0.4, 3);
+        assert_eq!((kept, held), split(5, 0.4, 3));
     }
 }

@@ -22,11 +22,10 @@ use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::sheet::{Row, Sheet, Tile};
-use crate::snapshot::{self, Role};
+use crate::snapshot;
 use crate::train::adapter::{AdapterRun, Trained, sample_settings, train_adapter};
 use crate::train::config::AdapterConfig;
 use crate::train::forecast::Start;
-use crate::train::sets::TrainingSet;
 use crate::train::watch::Stage;
 
 /// Where and when the demo trains.
@@ -52,15 +51,12 @@ impl Studio<'_> {
         self.story
             .chapter(&format!("Train an adapter on the pictures by {CHOSEN}"))?;
         let verify = |name: &str| snapshot::verify(registry, name, self.context.now);
-        let set = verify(&config.run.snapshot)?;
+        let sets = train::verified(&config, |name| Ok(verify(name)?))?;
         let others = config.run.validation_snapshot.as_deref().map(verify).transpose()?;
         let job = AdapterRun {
             config: &config,
             config_digest: digest,
-            sets: &[TrainingSet {
-                role: Role::Training,
-                snapshot: &set,
-            }],
+            sets: &train::training_sets(&sets),
             others: others.as_ref(),
             device: &device,
             device_name: &self.device.name(),

@@ -19,7 +19,7 @@ use crate::train::config::Target;
 use crate::train::data::{Entry, Moment, Order, Turn, caption, silent, stack};
 use crate::train::engine::Objective;
 use crate::train::error::TrainError;
-use crate::train::loss::{Batch, Caption, HeldOut, Special, conditions, diffusion_loss, validate};
+use crate::train::loss::{Batch, Caption, HeldOut, Special, conditions, diffusion_loss, validate, weighed};
 use crate::train::networks::Networks;
 use crate::train::noise;
 use crate::train::timesteps::Timesteps;
@@ -115,6 +115,8 @@ pub(super) struct Adapter<'a> {
     pub(super) cached: Arc<Cached>,
     pub(super) texts: Arc<Texts>,
     pub(super) order: Arc<Order>,
+    /// How much the loss of each picture counts; empty where all count the same.
+    pub(super) prior: Arc<Vec<f32>>,
     /// The held-out sets, each with its captions' texts.
     pub(super) sets: Arc<Vec<(HeldOut, Vec<String>)>>,
     pub(super) aim: Aim,
@@ -241,7 +243,7 @@ impl Objective for Adapter<'_> {
             special: Special {
                 input_noise: input.map(tensor),
                 mask,
-                weights: chances,
+                weights: weighed(chances, &self.prior, &indices),
             },
         };
         let (loss, per_sample) = diffusion_loss(unet, &self.pipeline.schedule, &batch, &self.aim, tape)?;

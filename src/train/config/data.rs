@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Subset, positive, share};
-use crate::train::masks::Source;
+use super::{Source, positive, share};
+use crate::train::masks::Source as Masks;
 
 /// How pictures that are not square become square.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct Data {
     /// Each place of a picture counts as much as its mask says.
     #[serde(default)]
     pub masked_loss: bool,
-    /// Share of the snapshot's pictures that is held out and only measured, 0 to below 1.
+    /// Share of the pictures to be learned that is held out and only measured, 0 to below 1.
     #[serde(default)]
     pub validation_split: f64,
 }
@@ -49,17 +49,18 @@ fn one() -> usize {
 }
 
 impl Data {
-    pub(super) fn check(&self, subset: &Subset) -> Result<(), String> {
+    pub(super) fn check(&self, sources: &[Source]) -> Result<(), String> {
         share("validation_split", self.validation_split, true)?;
         positive("resolution", self.resolution as f64)?;
         positive("train_batch_size", self.train_batch_size as f64)?;
-        match (self.masked_loss, subset.masks()) {
+        let mut masks = sources.iter().filter_map(|source| source.options.masks());
+        match (self.masked_loss, masks.clone().next()) {
             (true, None) => Err(
                 "masked_loss: there are no masks; hint: set conditioning_data_dir, or alpha_mask for the pictures' own \
                  opacity"
                     .to_owned(),
             ),
-            (false, Some(Source::Folder(_))) => {
+            (false, _) if masks.any(|masks| matches!(masks, Masks::Folder(_))) => {
                 Err("conditioning_data_dir: hint: set masked_loss = true".to_owned())
             }
             _ => Ok(()),

@@ -74,12 +74,16 @@ pub(super) fn check(text: &str, known: &[&str]) -> Result<(), String> {
     };
     let key = first.get_ref().as_ref();
     let line = text.get(..first.span().start).unwrap_or(text).matches('\n').count() + 1;
-    let near = known.iter().map(|name| (distance(key, name), name)).min();
-    let hint = match near {
+    let hint = near(key, known);
+    Err(format!("line {line}: unknown key `{key}`; hint: {hint}"))
+}
+
+/// The nearest name to one that is not known, as a hint.
+pub(super) fn near(key: &str, known: &[&str]) -> String {
+    match known.iter().map(|name| (distance(key, name), name)).min() {
         Some((away, name)) if away <= name.len() / 3 => format!("did you mean `{name}`?"),
         _ => "the README lists the options".to_owned(),
-    };
-    Err(format!("line {line}: unknown key `{key}`; hint: {hint}"))
+    }
 }
 
 /// Letters to add, drop or replace (Levenshtein 1966); two long words are as far apart as can be.

@@ -45,6 +45,9 @@ pub struct Target {
     /// γ of min-SNR weighting.
     #[serde(default)]
     pub min_snr_gamma: Option<f32>,
+    /// How much the loss of a regularization picture counts.
+    #[serde(default = "whole")]
+    pub prior_loss_weight: f64,
     /// Weigh by the root of noise over signal.
     #[serde(default)]
     pub debiased_estimation_loss: bool,
@@ -110,8 +113,18 @@ pub struct Target {
 /// Most coarser noises: more than there are powers of two in the largest side.
 const MOST_ITERATIONS: usize = 32;
 
+fn whole() -> f64 {
+    1.0
+}
+
 impl Target {
     pub(super) fn check(&self) -> Result<(), String> {
+        if !(self.prior_loss_weight >= 0.0 && self.prior_loss_weight.is_finite()) {
+            return Err(format!(
+                "prior_loss_weight: expected a number from 0, found {}",
+                self.prior_loss_weight
+            ));
+        }
         if self.v_parameterization && self.prediction_type.is_some_and(|p| p != Prediction::Velocity) {
             return Err(
                 "v_parameterization: prediction_type says something else; hint: leave one of them out".to_owned(),

@@ -70,8 +70,6 @@ pub struct Run {
     /// How the base lies in memory.
     #[serde(default)]
     pub base_precision: BasePrecision,
-    /// Name of the snapshot to train on.
-    pub snapshot: String,
     /// Name of a snapshot that is only measured, for comparison.
     #[serde(default)]
     pub validation_snapshot: Option<String>,
