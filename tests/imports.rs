@@ -50,6 +50,40 @@ fn what_is_written_is_read() {
     }
 }
 
+/// Subsets that differ in every option that they may have for themselves.
+#[test]
+fn sets_are_read() {
+    let datasets = "[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'a'\nnum_repeats = 3\nclass_tokens = 'boat'\n\
+                    caption_prefix = 'p'\ncaption_suffix = 's'\ncaption_dropout_rate = 0.1\n\
+                    caption_dropout_every_n_epochs = 2\ncaption_tag_dropout_rate = 0.1\nshuffle_caption = true\n\
+                    keep_tokens = 1\nkeep_tokens_separator = '|'\ncaption_separator = ';'\nsecondary_separator = ';;'\n\
+                    enable_wildcard = true\ntoken_warmup_min = 2\ntoken_warmup_step = 5\nalpha_mask = true\n\
+                    [[datasets.subsets]]\nimage_dir = 'b'\nis_reg = true\n";
+    for (more, masked) in [("", false), ("masked_loss = true", true)] {
+        let source = Source::read(format!("prior_loss_weight = 0.5\n{more}").as_bytes()).unwrap();
+        let translation = Translation::of(source.with_datasets(datasets.as_bytes()).unwrap(), Some("boats"));
+        let text = translation.text();
+        let config = AdapterConfig::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let sets: Vec<_> = config
+            .sets()
+            .into_iter()
+            .map(|(name, role)| (name, role.as_str()))
+            .collect();
+        assert_eq!(sets, [("boats", "training"), ("regularization-set", "regularization")]);
+        let (first, second) = (&config.sources[0].options, &config.sources[1].options);
+        assert_eq!(
+            (first.num_repeats, first.keep_tokens, first.token_warmup_step),
+            (3, 1, 5.0)
+        );
+        assert_eq!(first.caption_separator, ";");
+        assert!(first.shuffle_caption && first.alpha_mask && first.enable_wildcard);
+        assert_eq!(**second, assent::train::config::Subset::default());
+        assert_eq!(config.target.prior_loss_weight, 0.5);
+        assert_eq!(config.data.masked_loss, masked);
+        assert_eq!(translation.group(Group::NotOffered).count(), 0, "{text}");
+    }
+}
+
 /// Optimizers of sd-scripts with each of their arguments, schedules, losses and kinds of adapters.
 #[test]
 fn choices_are_read_too() {

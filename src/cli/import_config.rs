@@ -62,10 +62,15 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             .written
             .iter()
             .map(|line| json!({"key": line.key, "from": line.from}));
+        let sets = translation
+            .sets
+            .iter()
+            .map(|set| json!({"dataset": set.dataset, "snapshot": set.snapshot, "from": set.from}));
         context.json_line(&json!({
             "tool": translation.tool,
             "text": text,
             "written": written.collect::<Vec<_>>(),
+            "sets": sets.collect::<Vec<_>>(),
             "no_effect": notes(Group::NoEffect),
             "not_offered": notes(Group::NotOffered),
             "needs_answer": notes(Group::NeedsAnswer),

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Group, Note, Source, Tool, Translation, Written, keys};
+use super::{Group, Note, Source, Tool, Translation, Written, WrittenSubset, keys};
 
 /// Most characters of a value that are shown.
 const SHOWN: usize = 120;
@@ -16,6 +16,8 @@ pub(super) struct Draft {
     pub tool: Tool,
     pub all: BTreeMap<String, Vec<Value>>,
     pub shown: BTreeMap<String, String>,
+    pub subsets: Vec<(usize, Map<String, Value>)>,
+    pub sets: Vec<WrittenSubset>,
     told: BTreeSet<String>,
     written: BTreeMap<&'static str, Written>,
     notes: Vec<Note>,
@@ -27,6 +29,8 @@ impl Draft {
             tool: source.tool,
             all: source.all,
             shown: source.shown,
+            subsets: source.subsets,
+            sets: Vec::new(),
             told: BTreeSet::new(),
             written: BTreeMap::new(),
             notes: Vec::new(),
@@ -174,6 +178,7 @@ impl Draft {
         Translation {
             tool: self.tool,
             written,
+            sets: self.sets,
             notes,
         }
     }
@@ -198,7 +203,7 @@ pub(super) fn clean(text: &str) -> String {
     short
 }
 
-fn displayed(name: &str, values: &[Value]) -> String {
+pub(super) fn displayed(name: &str, values: &[Value]) -> String {
     let name = name.to_ascii_lowercase();
     if SECRET
         .iter()

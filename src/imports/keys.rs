@@ -58,6 +58,7 @@ pub const ALL: &[&str] = &[
     "prediction_type",
     "v_parameterization",
     "zero_terminal_snr",
+    "prior_loss_weight",
     "min_snr_gamma",
     "debiased_estimation_loss",
     "p2_gamma",

@@ -15,6 +15,7 @@ mod row;
 mod rules;
 mod sd_scripts;
 mod source;
+mod subsets;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use toml::Value;
 use draft::Draft;
 pub use row::unoffered;
 pub use source::{MOST_BYTES, Source};
+pub use subsets::WrittenSubset;
 
 /// Whose settings they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -112,6 +114,8 @@ pub struct Translation {
     pub tool: Tool,
     /// The configuration, in the order of [`keys::ALL`].
     pub written: Vec<Written>,
+    /// The sets, where the subsets of a dataset configuration are not all alike.
+    pub sets: Vec<WrittenSubset>,
     /// The rest, by group and name.
     pub notes: Vec<Note>,
 }
@@ -134,6 +138,7 @@ impl Translation {
         rates::finish(&mut draft);
         network::finish(&mut draft);
         optimizer::finish(&mut draft);
+        subsets::finish(&mut draft, snapshot);
         rules::finish(&mut draft, snapshot);
         draft.end()
     }
@@ -168,6 +173,7 @@ impl Translation {
         for line in &self.written {
             text.push_str(&format!("\n# {}\n{} = {}\n", line.from, line.key, line.value));
         }
+        text.push_str(&subsets::text(&self.sets));
         let mut seen = BTreeSet::new();
         for note in self.group(Group::NotOffered) {
             if seen.is_empty() {

@@ -64,16 +64,12 @@ pub(super) const TABLE: &[Row] = &[
         Ask,
         "captions lie beside the pictures: `assent ingest --captions EXT`",
     ),
-    (
-        "concepts.balancing",
-        Missing(&["1"]),
-        "pictures count alike: datasets have no weights",
-    ),
+    ("concepts.balancing", Rule(own::of_balance), ""),
     ("concepts.balancing_strategy", Idle, "as balancing says"),
     (
         "concepts.loss_weight",
         Missing(&["1"]),
-        "pictures count alike: datasets have no weights",
+        "sets have repeats, and no weights of their loss",
     ),
     ("concepts.image_variations", Idle, "only beside augmentations"),
     ("concepts.text_variations", Idle, "only beside augmentations"),

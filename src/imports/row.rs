@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::draft::{Draft, is_off, number};
-use super::{Group, one_trainer, sd_scripts};
+use super::{Group, one_trainer, sd_scripts, subsets};
 
 /// The form of a value here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,7 @@ fn follow(draft: &mut Draft, name: &str, how: How, why: &str) {
         How::Same(..) if values.iter().all(|v| v.is_null() || v.as_str() == Some("")) => {
             draft.note(Group::NoEffect, name, "empty");
         }
+        How::Same(key, _) | How::Given(key, _) if differ && subsets::may_differ(draft, key) => draft.told_of(name),
         How::Same(..) | How::Given(..) | How::Words(..) if differ => {
             draft.note(
                 Group::NotOffered,

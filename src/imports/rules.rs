@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::draft::{Draft, is_off, number};
-use super::{Group, Tool};
+use super::{Group, Tool, subsets};
 
 const UPDATES: &str = "write max_train_steps = epochs × pictures of the snapshot × repeats / (train_batch_size × \
                        gradient_accumulation_steps)";
@@ -57,11 +57,25 @@ pub(super) fn repeats(draft: &mut Draft, name: &str) {
     {
         Some(1.0) => draft.note(Group::NoEffect, name, "as usual"),
         Some(repeats) => draft.write("num_repeats", repeats as i64, &[name]),
-        None if values > 1 => draft.note(
-            Group::NotOffered,
-            name,
-            "pictures count alike: datasets have no weights",
-        ),
+        None if values > 1 && subsets::may_differ(draft, "num_repeats") => draft.told_of(name),
+        None if values > 1 => draft.note(Group::NotOffered, name, "a value that the option does not have"),
+        None => draft.note(Group::NoEffect, name, "empty"),
+    }
+}
+
+/// How much regularization pictures count, where there are any.
+pub(super) fn prior(draft: &mut Draft, name: &str) {
+    match draft.number(name).filter(|weight| *weight >= 0.0) {
+        Some(1.0) => draft.note(Group::NoEffect, name, "as usual"),
+        Some(weight) if subsets::regularize(draft) => draft.write("prior_loss_weight", weight, &[name]),
+        Some(_) if draft.on("reg_data_dir") => {
+            draft.note(
+                Group::NeedsAnswer,
+                name,
+                "write it at the top once there is a set with is_reg = true",
+            );
+        }
+        Some(_) => draft.note(Group::NoEffect, name, "there are no regularization pictures"),
         None => draft.note(Group::NoEffect, name, "empty"),
     }
 }
@@ -257,6 +271,7 @@ pub(super) fn finish(draft: &mut Draft, snapshot: Option<&str>) {
         );
     }
     match snapshot {
+        _ if !draft.sets.is_empty() => {}
         Some(name) => draft.state("snapshot", name, "as --snapshot says"),
         None => {
             draft.state(

@@ -32,15 +32,11 @@ pub(super) const TABLE: &[Row] = &[
     ("image_dir", Ask, FOLDERS),
     (
         "reg_data_dir",
-        Missing(&[]),
-        "regularisation pictures are not told apart",
+        Ask,
+        "make a snapshot of it, and write both into `[[datasets.subsets]]`, this one with is_reg = true",
     ),
-    ("is_reg", Missing(&[]), "regularisation pictures are not told apart"),
-    (
-        "prior_loss_weight",
-        Missing(&["1"]),
-        "regularisation pictures are not told apart",
-    ),
+    ("is_reg", Later, ""),
+    ("prior_loss_weight", Rule(rules::prior), ""),
     (
         "in_json",
         Ask,

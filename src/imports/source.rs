@@ -22,6 +22,8 @@ pub struct Source {
     pub(super) shown: BTreeMap<String, String>,
     /// Names and values that another place replaces.
     pub(super) replaced: Vec<(String, Value)>,
+    /// What a dataset configuration says of each subset in all, with the number of its dataset.
+    pub(super) subsets: Vec<(usize, Map<String, Value>)>,
     count: usize,
 }
 
@@ -67,6 +69,7 @@ impl Source {
             all: BTreeMap::new(),
             shown: BTreeMap::new(),
             replaced: Vec::new(),
+            subsets: Vec::new(),
             count: 0,
         }
     }
@@ -86,7 +89,7 @@ impl Source {
         let general = table(file.remove("general"));
         let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let mut subsets = Vec::new();
-        for dataset in tables(file.remove("datasets"))? {
+        for (number, dataset) in tables(file.remove("datasets"))?.into_iter().enumerate() {
             let mut outer = general.clone();
             let mut dataset = dataset;
             let inner = tables(dataset.remove("subsets"))?;
@@ -97,8 +100,9 @@ impl Source {
             for subset in inner {
                 let mut whole = outer.clone();
                 whole.extend(subset);
-                subsets.push(whole);
                 self.limit(outer.len())?;
+                self.subsets.push((number, whole.clone()));
+                subsets.push(whole);
             }
         }
         if subsets.is_empty() {

@@ -123,13 +123,55 @@ fn datasets_count_before_the_configuration_and_must_agree() {
     assert!(names(&same, Group::NoEffect).contains(&"resolution"));
     let folders = same.notes.iter().find(|note| note.name == "image_dir").unwrap();
     assert_eq!(folders.value, "\"a\" and \"b\"");
-    let other = source("[[datasets]]\n[[datasets.subsets]]\nnum_repeats = 2\n[[datasets.subsets]]\nnum_repeats = 3\n");
-    assert!(names(&other, Group::NotOffered).contains(&"num_repeats"));
+    let other = source(
+        "[[datasets]]\nresolution = 512\n[[datasets.subsets]]\n[[datasets]]\nresolution = 768\n[[datasets.subsets]]\n",
+    );
+    assert!(names(&other, Group::NotOffered).contains(&"resolution"));
     for wrong in ["datasets = 3", "[[datasets]]\nsubsets = [1]", "a = "] {
         assert!(
             Source::read(b"").unwrap().with_datasets(wrong.as_bytes()).is_err(),
             "{wrong}"
         );
+    }
+}
+
+#[test]
+fn subsets_that_differ_are_sets() {
+    let translate = |more: &str, datasets: &str| {
+        let source = Source::read(more.as_bytes()).unwrap();
+        Translation::of(source.with_datasets(datasets.as_bytes()).unwrap(), Some("boats"))
+    };
+    let two = translate(
+        "prior_loss_weight = 0.5",
+        "[general]\nshuffle_caption = true\nkeep_tokens = 1\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'a'\n\
+         num_repeats = 10\n[[datasets.subsets]]\nimage_dir = 'b\\n'\nis_reg = true\nkeep_tokens = 0\n[[datasets]]\n\
+         [[datasets.subsets]]\nnum_repeats = 2\n",
+    );
+    assert_eq!(two.get("snapshot"), None);
+    assert_eq!(two.get("shuffle_caption"), Some(&toml::Value::Boolean(true)));
+    assert_eq!(two.get("keep_tokens"), None);
+    assert_eq!(two.get("prior_loss_weight"), Some(&toml::Value::Float(0.5)));
+    assert_eq!(names(&two, Group::NotOffered), [""; 0]);
+    let text = two.text();
+    let end = text.split_once("\n[[datasets]]").unwrap().1;
+    assert_eq!(
+        end,
+        "\n\n# from image_dir = \"a\"\n[[datasets.subsets]]\nsnapshot = \"boats\"\nkeep_tokens = 1\nnum_repeats = 10\n\n\
+         # from image_dir = \"b\\\\n\"\n[[datasets.subsets]]\nsnapshot = \"regularization-set\"\nis_reg = true\n\n\
+         [[datasets]]\n\n# from a subset without a folder\n[[datasets.subsets]]\nsnapshot = \"training-set-2\"\n\
+         keep_tokens = 1\nnum_repeats = 2\n"
+    );
+    let alone = translate(
+        "prior_loss_weight = 0.5",
+        "[[datasets]]\n[[datasets.subsets]]\nis_reg = false\n",
+    );
+    assert!(alone.sets.is_empty());
+    for name in ["is_reg", "prior_loss_weight"] {
+        assert!(names(&alone, Group::NoEffect).contains(&name), "{name}");
+    }
+    let folders = translated("reg_data_dir = \"r\"\nprior_loss_weight = 0.5");
+    for name in ["reg_data_dir", "prior_loss_weight"] {
+        assert!(names(&folders, Group::NeedsAnswer).contains(&name), "{name}");
     }
 }
 

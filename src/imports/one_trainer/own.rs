@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::imports::Group;
-use crate::imports::draft::Draft;
+use crate::imports::draft::{Draft, number};
 
 /// Models that are trained here.
 pub(super) fn model_type(draft: &mut Draft, name: &str) {
@@ -157,4 +157,19 @@ pub(super) fn timesteps(draft: &mut Draft, name: &str) {
         ("logit_normal", _) => {}
         _ => draft.note(Group::NotOffered, name, "there is no such way to draw timesteps"),
     }
+}
+
+/// How often the pictures of a concept come: sets have whole repeats.
+pub(super) fn of_balance(draft: &mut Draft, name: &str) {
+    let usual = |value: &Value| number(value).is_none_or(|times| times == 1.0);
+    if draft.all.get(name).is_none_or(|values| values.iter().all(usual)) {
+        draft.note(Group::NoEffect, name, "as usual");
+        return;
+    }
+    draft.note(
+        Group::NeedsAnswer,
+        name,
+        "make a snapshot of each concept, and write how often its pictures come in an epoch as num_repeats into \
+         `[[datasets.subsets]]`",
+    );
 }
