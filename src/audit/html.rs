@@ -62,7 +62,7 @@ fn write(out: &mut String, report: &Report, subject: &str, version: &str) -> std
         images(out, &report.images_heading(), &report.images)?;
     }
     if !report.excluded.is_empty() {
-        excluded(out, &report.excluded)?;
+        excluded(out, &report.excluded_heading(), &report.excluded)?;
     }
     if !report.downstream.is_empty() {
         let rows = report.downstream.iter().map(|d| {
@@ -209,7 +209,7 @@ fn images(out: &mut String, heading: &str, images: &[ImageLine]) -> std::fmt::Re
     table(out, heading, ["Artist", "Licence", "Image", "Set", "Then", "Now"], rows)
 }
 
-fn excluded(out: &mut String, lines: &[ExcludedLine]) -> std::fmt::Result {
+fn excluded(out: &mut String, heading: &str, lines: &[ExcludedLine]) -> std::fmt::Result {
     let rows = lines.iter().map(|e| {
         [
             Safe(&e.reason_code).to_string(),
@@ -222,7 +222,7 @@ fn excluded(out: &mut String, lines: &[ExcludedLine]) -> std::fmt::Result {
     });
     table(
         out,
-        &format!("Images that were kept out ({})", lines.len()),
+        heading,
         ["Why", "Set", "Artist", "Licence", "Image", "What said so"],
         rows,
     )

@@ -280,7 +280,7 @@ pub struct Report {
     pub further: Vec<SnapshotLine>,
     /// The images that trained it, by artist and licence.
     pub images: Vec<ImageLine>,
-    /// The images that were kept out, by reason.
+    /// The images that were kept out of each set and are in no other, by reason.
     pub excluded: Vec<ExcludedLine>,
     /// What was made from it.
     pub downstream: Vec<Downstream>,
@@ -330,6 +330,12 @@ impl Report {
             said.push(format!("{n} of them held out to measure"));
         }
         format!("Images that trained it ({})", said.join(", "))
+    }
+
+    /// What stands above the images that were kept out.
+    pub fn excluded_heading(&self) -> String {
+        let distinct: BTreeSet<_> = self.excluded.iter().map(|line| line.sha256).collect();
+        format!("Images that were kept out ({})", distinct.len())
     }
 
     /// A report on nothing yet.
@@ -394,6 +400,9 @@ impl Report {
         self.findings.dedup();
         self.images
             .sort_by(|a, b| (&a.artist, &a.license, &a.paths).cmp(&(&b.artist, &b.license, &b.paths)));
+        // What one set left out may stand in another: then it trained the adapter.
+        let trained: BTreeSet<_> = self.images.iter().map(|image| image.sha256).collect();
+        self.excluded.retain(|line| !trained.contains(&line.sha256));
         self.excluded
             .sort_by(|a, b| (&a.reason_code, &a.artist, &a.paths).cmp(&(&b.reason_code, &b.artist, &b.paths)));
         self.downstream.sort();

@@ -1,7 +1,7 @@
 //! `assent audit`: which images trained an adapter, under which consent, and what has changed since; the same for the
 //! adapter that drew a picture; or where one image went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -337,17 +337,22 @@ fn excluded(context: &Context, report: &Report) -> Result<()> {
     if report.excluded.is_empty() {
         return Ok(());
     }
-    let heading = format!("Images that were kept out ({})", report.excluded.len());
+    let heading = report.excluded_heading();
     context.line(format_args!("\n{}", context.paint(Style::Strong, heading)))?;
     let mut groups: BTreeMap<_, (Vec<String>, &str)> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for e in &report.excluded {
         let group = groups
-            .entry((&e.reason_code, &e.artist, &e.place))
+            .entry((&e.reason_code, &e.artist))
             .or_insert((Vec::new(), &e.because));
-        group.0.push(file_name(&e.paths, &e.sha256.short()));
+        // The same image may have been left out of several sets.
+        let file = file_name(&e.paths, &e.sha256.short());
+        if seen.insert((&e.reason_code, e.sha256)) {
+            group.0.push(file);
+        }
     }
     let mut table = Table::new(context, ["why", "artist", "images", "what said so", "files"]);
-    for ((reason, artist, place), (files, because)) in groups {
+    for ((reason, artist), (files, because)) in groups {
         let mut short: String = because.chars().take(80).collect();
         if short.len() < because.len() {
             short.push('…');
@@ -357,7 +362,7 @@ fn excluded(context: &Context, report: &Report) -> Result<()> {
             (None, artist.clone().unwrap_or_else(|| "unknown".into())),
             (None, files.len().to_string()),
             (None, short),
-            (Some(Style::Faint), of_set(report, Some(place), some(context, &files))),
+            (Some(Style::Faint), some(context, &files)),
         ]);
     }
     context.line(table)

@@ -23,6 +23,9 @@ fn every_set_is_followed_to_its_images() {
     );
     let dee = report.images.iter().find(|i| i.sha256 == world.images[4]).unwrap();
     assert_eq!(dee.place.as_ref().unwrap().to_string(), "reg (regularization)");
+    // The second set left out all that the first one holds: that is not kept out of the adapter.
+    assert!(report.excluded.iter().all(|line| line.sha256 == world.images[3]));
+    assert_eq!(report.excluded_heading(), "Images that were kept out (1)");
     let page = html::page(&report, "adapter.safetensors", "0");
     for set in report.sets() {
         assert!(page.contains(&set.root.to_string()));
