@@ -191,7 +191,7 @@ fn plan(
 ) -> (Result<Trained, TrainError>, Forecast) {
     let (config, config_digest) = AdapterConfig::read(&studio.at("train.toml")).unwrap();
     let registry = Registry::open(&studio.at("assent.db")).unwrap();
-    let set = snapshot::verify(&registry, &config.run.snapshot, Timestamp::now()).unwrap();
+    let set = snapshot::verify(&registry, &config.sources[0].snapshot, Timestamp::now()).unwrap();
     let computer = Small {
         memory,
         disk,

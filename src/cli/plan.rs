@@ -13,11 +13,11 @@ pub(super) fn lines(context: &Context, plan: &Forecast, err: bool) -> Vec<String
     let mut pictures = format!("{} to train on", plan.pictures.trained);
     for (count, what) in [
         (plan.pictures.regularization, "for regularization"),
-        (plan.pictures.held_out, "held out"),
-        (plan.pictures.others, "of another set"),
+        (plan.pictures.held_out, "held out to measure"),
+        (plan.pictures.others, "of another set to measure"),
     ] {
         if count > 0 {
-            pictures += &format!(", {count} {what} to measure");
+            pictures += &format!(", {count} {what}");
         }
     }
     let mut all = vec![line("pictures", pictures)];
