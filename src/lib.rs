@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod kernels;
 pub mod keys;
 pub mod label;
+pub mod log;
 pub mod lora;
 pub mod model;
 pub mod names;

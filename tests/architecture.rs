@@ -13,7 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fingerprint", &[]),
     ("keys", &["digest"]),
     ("pixels", &[]),
-    ("registry", &["digest", "consent", "signals", "fingerprint", "keys"]),
+    ("log", &["digest", "keys"]),
+    (
+        "registry",
+        &["digest", "consent", "signals", "fingerprint", "keys", "log"],
+    ),
     (
         "ingest",
         &["digest", "consent", "signals", "fingerprint", "pixels", "registry"],

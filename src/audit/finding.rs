@@ -22,6 +22,8 @@ pub enum Code {
     RegistryChanged,
     /// The chain of the consent ledger does not hold.
     LedgerBroken,
+    /// The transparency log does not hold what is here, or does not continue a head that was signed.
+    LogBroken,
     /// The registry knows no snapshot of the receipt's root.
     SnapshotUnknown,
     /// The registry does not know the adapter.
@@ -58,6 +60,7 @@ impl Code {
             Code::AdapterMalformed => "adapter_malformed",
             Code::RegistryChanged => "registry_changed",
             Code::LedgerBroken => "ledger_broken",
+            Code::LogBroken => "log_broken",
             Code::SnapshotUnknown => "snapshot_unknown",
             Code::AdapterUnknown => "adapter_unknown",
             Code::FileMissing => "file_missing",
@@ -82,6 +85,7 @@ impl Code {
             | Code::AdapterMalformed
             | Code::RegistryChanged
             | Code::LedgerBroken
+            | Code::LogBroken
             | Code::LabelRemoved
             | Code::LabelChanged
             | Code::ManifestInvalid
@@ -128,7 +132,7 @@ pub struct Finding {
     pub code: Code,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is about: `adapter:…`, `picture:…`, `image:…`, `snapshot:…`, `run:…`, `ledger` or `registry`.
+    /// What it is about: `adapter:…`, `picture:…`, `image:…`, `snapshot:…`, `run:…`, `ledger`, `log` or `registry`.
     pub subject: String,
     /// What a person should know.
     pub explanation: String,

@@ -10,7 +10,7 @@ use crate::receipt::{Claims, LAST_WEIGHTS, RunRecord, WEIGHTS};
 use crate::registry::{AdapterRow, EventFilter, Registry, RegistryError};
 use crate::snapshot::{Document, SnapshotError};
 
-/// Checks what holds for every audit: pages and triggers of the file, and the chain of the consent ledger.
+/// Checks what holds for every audit: pages and triggers of the file, the chain of the consent ledger, and the log.
 pub(super) fn registry(registry: &Registry, report: &mut Report) -> Result<(), RegistryError> {
     for problem in registry.problems()? {
         report
@@ -22,6 +22,9 @@ pub(super) fn registry(registry: &Registry, report: &mut Report) -> Result<(), R
         report
             .findings
             .push(Finding::new(Code::LedgerBroken, "ledger", format!("{place}{what}")));
+    }
+    for problem in registry.verify_log()?.problems {
+        report.findings.push(Finding::new(Code::LogBroken, "log", problem));
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ mod import_config;
 mod ingest;
 mod key;
 mod ledger;
+mod log;
 mod names;
 mod opt_out_list;
 mod plan;
@@ -142,6 +143,8 @@ pub enum Command {
     Key(key::Args),
     /// List, verify, export, import or check the consent ledger
     Ledger(ledger::Args),
+    /// Sign, verify, prove and publish the transparency log of snapshots and adapters
+    Log(log::Args),
     /// Record an artist's refusal in the consent ledger
     OptOut(event::OptOut),
     /// List, show, check and test policies
@@ -201,6 +204,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Ingest(args) => ingest::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Ledger(args) => ledger::run(context, args),
+        Command::Log(args) => log::run(context, args),
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Policy(args) => policy::run(context, args),
         Command::Review(args) => review::run(context, args),

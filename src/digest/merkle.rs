@@ -105,6 +105,81 @@ pub fn verify(leaf: &Sha256Digest, proof: &InclusionProof, root: &Sha256Digest) 
     last == 0 && hash == *root
 }
 
+/// The hashes that show a tree over the first `first` leaves to be the beginning of the tree over all of them (RFC 9162,
+/// section 2.1.4.1); none when there are fewer leaves.
+pub fn consistency(leaves: &[Sha256Digest], first: usize) -> Option<Vec<Sha256Digest>> {
+    let mut path = Vec::new();
+    match first {
+        _ if first > leaves.len() => return None,
+        0 => {}
+        _ => subproof(leaves, first, true, &mut path),
+    }
+    Some(path)
+}
+
+/// `whole`: whether the first leaves were a subtree of the earlier tree, whose root the reader has.
+fn subproof(leaves: &[Sha256Digest], first: usize, whole: bool, path: &mut Vec<Sha256Digest>) {
+    if first == leaves.len() {
+        if !whole {
+            path.push(root(leaves));
+        }
+        return;
+    }
+    let middle = split(leaves.len());
+    let (left, right) = leaves.split_at(middle);
+    if first <= middle {
+        subproof(left, first, whole, path);
+        path.push(root(right));
+    } else {
+        subproof(right, first - middle, false, path);
+        path.push(root(left));
+    }
+}
+
+/// Whether `path` shows that a tree of this size and root begins with an earlier one of that size and root (RFC 9162,
+/// section 2.1.4.2). Every tree begins with the empty one.
+pub fn consistent(
+    (first, first_root): (u64, &Sha256Digest),
+    (second, second_root): (u64, &Sha256Digest),
+    path: &[Sha256Digest],
+) -> bool {
+    if first == 0 || first >= second {
+        let same = first == second && first_root == second_root;
+        let empty = first == 0 && *first_root == root(&[]);
+        return path.is_empty() && (same || empty && second > 0);
+    }
+    // Where the earlier tree is a whole subtree, its root is the first hash.
+    let (start, rest) = match (first.is_power_of_two(), path) {
+        (true, rest) => (*first_root, rest),
+        (false, [start, rest @ ..]) => (*start, rest),
+        (false, []) => return false,
+    };
+    let (mut at, mut last) = (first - 1, second - 1);
+    while at & 1 == 1 {
+        at >>= 1;
+        last >>= 1;
+    }
+    let (mut earlier, mut later) = (start, start);
+    for hash in rest {
+        if last == 0 {
+            return false;
+        }
+        if at & 1 == 1 || at == last {
+            earlier = node(hash, &earlier);
+            later = node(hash, &later);
+            while at & 1 == 0 && at != 0 {
+                at >>= 1;
+                last >>= 1;
+            }
+        } else {
+            later = node(&later, hash);
+        }
+        at >>= 1;
+        last >>= 1;
+    }
+    last == 0 && earlier == *first_root && later == *second_root
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +238,44 @@ mod tests {
             let before = root(&changed);
             changed[at % size] = leaf(b"another");
             prop_assert_ne!(root(&changed), before);
+        }
+
+        #[test]
+        fn a_tree_continues_its_beginnings_and_nothing_else(size in 1usize..70, at in 0usize..70, bit in 0usize..256) {
+            let leaves = leaves(size);
+            let first = at % (size + 1);
+            let path = consistency(&leaves, first).unwrap();
+            let (before, after) = (root(&leaves[..first]), root(&leaves));
+            let shown = |first: usize, before: &Sha256Digest, size: usize, after: &Sha256Digest, path: &[Sha256Digest]| {
+                consistent((first as u64, before), (size as u64, after), path)
+            };
+            prop_assert!(shown(first, &before, size, &after, &path));
+            let turned = |hash: &Sha256Digest| {
+                let mut bytes = *hash.as_bytes();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                Sha256Digest::from_bytes(bytes)
+            };
+            prop_assert!(!shown(first, &turned(&before), size, &after, &path));
+            if first > 0 {
+                prop_assert!(!shown(first, &before, size, &turned(&after), &path));
+            }
+            for at in 0..path.len() {
+                let mut bent = path.clone();
+                bent[at] = turned(&bent[at]);
+                prop_assert!(!shown(first, &before, size, &after, &bent));
+                prop_assert!(!shown(first, &before, size, &after, &path[..at]));
+            }
+            let longer = [path.as_slice(), &[after]].concat();
+            prop_assert!(!shown(first, &before, size, &after, &longer));
+            // A rewritten beginning is no beginning.
+            if first > 0 {
+                let mut other = leaves.clone();
+                other[first - 1] = leaf(b"another");
+                prop_assert!(!shown(first, &root(&other[..first]), size, &after, &path));
+                let forged = consistency(&other, first).unwrap();
+                prop_assert!(!shown(first, &before, size, &root(&other), &forged));
+            }
+            prop_assert_eq!(consistency(&leaves, size + 1), None);
         }
     }
 }

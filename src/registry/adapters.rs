@@ -7,8 +7,9 @@ use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::trained_on::{Of, TrainedOn, read, store};
 use super::values::{path_bytes, path_of, time};
-use super::{Registry, Result};
+use super::{Registry, Result, log};
 use crate::digest::{PixelDigest, Sha256Digest};
+use crate::log::Entry;
 
 /// A training run, to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,16 @@ impl Registry {
     /// Records an adapter; one with the same file digest only gets its new path.
     pub fn add_adapter(&mut self, adapter: &NewAdapter, at: Timestamp) -> Result<()> {
         let transaction = self.connection.transaction()?;
+        let sql = "SELECT count(*) FROM adapters WHERE sha256 = ?1";
+        let known: i64 = transaction.query_row(sql, [adapter.sha256], |row| row.get(0))?;
+        if known == 0 {
+            let entry = Entry::Adapter {
+                file: adapter.sha256,
+                tensors: adapter.tensors,
+                trained_on: adapter.trained_on.iter().map(|set| set.root).collect(),
+            };
+            log::append(&transaction, &entry)?;
+        }
         transaction.execute(
             "INSERT INTO adapters (sha256, tensors, run_id, path, created_at)
              VALUES (?1, ?2, (SELECT id FROM runs WHERE sha256 = ?3), ?4, ?5)

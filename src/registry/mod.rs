@@ -22,6 +22,7 @@ mod ledger_tests;
 mod list_file;
 mod lists;
 mod locations;
+mod log;
 mod mentions;
 mod near;
 mod reach;
@@ -51,6 +52,7 @@ pub use ledger::{EventFilter, LedgerHead, MAX_EVIDENCE_BYTES, NewEvent, StoredEv
 pub use list_file::{ListFile, ListLine, bounded_line};
 pub use lists::{EntryKind, ListEntry, ListImport, ListReport};
 pub use locations::{KnownLocation, Location};
+pub use log::LogReport;
 pub use mentions::Mentions;
 pub use near::{NearPair, Nearest};
 pub use reach::Reach;
@@ -87,6 +89,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0011_picture_pixels.sql"),
     include_str!("migrations/0012_sets.sql"),
     include_str!("migrations/0013_snapshot_format.sql"),
+    include_str!("migrations/0014_log.sql"),
 ];
 
 /// An open registry.
@@ -167,6 +170,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
     }
     if version < latest {
         facts::complete(&transaction)?;
+        log::complete(&transaction)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", latest)?;
     }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::values::{time, word};
-use super::{Registry, RegistryError, Result};
+use super::{Registry, RegistryError, Result, log};
 use crate::consent::{Purpose, ReasonCode};
 use crate::digest::{PixelDigest, Sha256Digest};
+use crate::log::Entry;
 
 /// A snapshot without its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,8 @@ impl Registry {
             ],
         )?;
         let id = transaction.last_insert_rowid();
+        let (root, document) = (snapshot.root, snapshot.document);
+        log::append(&transaction, &Entry::Snapshot { root, document })?;
         for member in members {
             transaction
                 .prepare_cached(
