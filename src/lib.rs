@@ -19,6 +19,7 @@ pub mod keys;
 pub mod label;
 pub mod log;
 pub mod lora;
+pub mod measure;
 pub mod model;
 pub mod names;
 pub mod pixels;

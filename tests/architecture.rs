@@ -48,6 +48,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // Plain values of what they name; of `snapshot` also its safe Markdown, of `sheet` its safe HTML.
     ("documents", &["digest", "snapshot", "receipt", "sheet"]),
+    (
+        "measure",
+        &["audit", "digest", "fingerprint", "generate", "model", "pixels", "train"],
+    ),
     ("sheet", &[]),
     ("workflow", &[]),
     ("imports", &[]),
@@ -59,12 +63,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["registry"]),
     ("ed25519_dalek", &["keys"]),
     ("c2pa", &["signals", "label"]),
-    ("burn", &["model", "kernels", "lora", "train", "generate", "cli"]),
+    (
+        "burn",
+        &["model", "kernels", "lora", "train", "generate", "measure", "cli"],
+    ),
     (
         "burn_autodiff",
-        &["model", "kernels", "lora", "train", "generate", "cli"],
+        &["model", "kernels", "lora", "train", "generate", "measure", "cli"],
     ),
-    ("burn_flex", &["model", "kernels", "lora", "train", "generate", "cli"]),
+    (
+        "burn_flex",
+        &["model", "kernels", "lora", "train", "generate", "measure", "cli"],
+    ),
     ("nalgebra", &["adapter"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),

@@ -46,6 +46,12 @@ pub enum Code {
     PictureChanged,
     /// A key that nobody trusts signed a picture.
     SignerUntrusted,
+    /// The adapter draws a picture again that it was trained on.
+    PictureMemorised,
+    /// The adapter draws a picture again that it was not trained on, as its receipt has it.
+    RefusedReproduced,
+    /// The adapter knows an artist's pictures, which were kept out, as well as those that it was trained on.
+    RefusedLearned,
 }
 
 impl Code {
@@ -72,6 +78,9 @@ impl Code {
             Code::ManifestInvalid => "manifest_invalid",
             Code::PictureChanged => "picture_changed",
             Code::SignerUntrusted => "signer_untrusted",
+            Code::PictureMemorised => "picture_memorised",
+            Code::RefusedReproduced => "refused_reproduced",
+            Code::RefusedLearned => "refused_learned",
         }
     }
 
@@ -90,14 +99,15 @@ impl Code {
             | Code::LabelChanged
             | Code::ManifestInvalid
             | Code::PictureChanged => Severity::Invalid,
-            Code::ConsentWithdrawn => Severity::Error,
+            Code::ConsentWithdrawn | Code::RefusedReproduced | Code::RefusedLearned => Severity::Error,
             Code::FileMissing
             | Code::FileChanged
             | Code::SnapshotUnknown
             | Code::AdapterUnknown
             | Code::LabelMissing
             | Code::LabelUnsigned
-            | Code::SignerUntrusted => Severity::Warning,
+            | Code::SignerUntrusted
+            | Code::PictureMemorised => Severity::Warning,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A report as one self-contained HTML page: no script, no font, no picture from anywhere else.
 
+mod measured;
+
 use std::fmt::{Display, Write};
 
 use super::finding::Finding;
@@ -74,6 +76,9 @@ fn write(out: &mut String, report: &Report, subject: &str, version: &str) -> std
             ]
         });
         table(out, "Made from it", ["Kind", "Name or digest", "Written to"], rows)?;
+    }
+    if let Some(found) = &report.measured {
+        measured::write(out, found)?;
     }
     if !report.unchecked.is_empty() {
         writeln!(out, "<h2>Not checked</h2><div class=\"card\"><ul class=\"list\">")?;

@@ -14,6 +14,7 @@ mod file;
 mod finding;
 pub mod html;
 mod image;
+mod measured;
 mod members;
 mod picture;
 mod report;
@@ -22,6 +23,7 @@ mod trust;
 pub use adapter::audit_adapter;
 pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};
+pub use measured::{ArtistTest, COPIED, Gain, Group, Likeness, Measured, SIGNIFICANT, Separation};
 pub use picture::audit_picture;
 pub use report::{
     AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Place, Report, RunLine, SignatureLine,

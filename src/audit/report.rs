@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::finding::{Code, Finding, Severity};
+use super::measured::Measured;
 use crate::digest::Sha256Digest;
 use crate::label::Label;
 use crate::receipt::{SetClaims, SnapshotFacts};
@@ -284,6 +285,9 @@ pub struct Report {
     pub excluded: Vec<ExcludedLine>,
     /// What was made from it.
     pub downstream: Vec<Downstream>,
+    /// What was measured, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
     /// What could not be checked, and why.
     pub unchecked: Vec<String>,
 }
@@ -352,6 +356,7 @@ impl Report {
             images: Vec::new(),
             excluded: Vec::new(),
             downstream: Vec::new(),
+            measured: None,
             unchecked: Vec::new(),
         }
     }

@@ -1,6 +1,8 @@
 //! `assent audit`: which images trained an adapter, under which consent, and what has changed since; the same for the
 //! adapter that drew a picture; or where one image went.
 
+mod measure;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Read;
@@ -25,13 +27,25 @@ pub struct Args {
     /// Write the report as one HTML page as well
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Measure the adapter on its base
+    #[command(flatten)]
+    pub measure: measure::MeasureArgs,
 }
 
 /// Audits; findings when something does not hold.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let named = Path::new(&args.subject);
     let report = match adapter_at(named) {
-        Some(path) => adapter(context, &path)?,
+        Some(path) => {
+            let report = adapter(context, &path)?;
+            match args.measure.measure {
+                true => measure::measured(context, &args.measure, &path, report)?,
+                false => report,
+            }
+        }
+        None if args.measure.measure => {
+            return Err(anyhow!("--measure asks for an adapter")).hint("name its file or the folder of its run");
+        }
         None => match picture(context, named)? {
             Some(report) => report,
             None => recorded(context, &args.subject)?,
@@ -187,6 +201,9 @@ pub(super) fn show(context: &Context, report: &Report, named: &str) -> Result<()
     if !report.downstream.is_empty() {
         context.line(format_args!("\n{}", context.paint(Style::Strong, "Made from it")))?;
         context.line(super::affected::table(context, &report.downstream))?;
+    }
+    if let Some(found) = &report.measured {
+        measure::show(context, found)?;
     }
     for what in &report.unchecked {
         context.line(format_args!("\n{} {what}", context.paint(Style::Warn, "not checked:")))?;

@@ -22,19 +22,21 @@ pub enum Stroke {
 pub struct Series {
     /// Its name in the legend.
     pub name: String,
-    /// (step, value), by rising step. Values that are not finite are left out.
+    /// (step, value), by rising step (or share). Values that are not finite are left out.
     pub points: Vec<(f64, f64)>,
     /// How it is drawn.
     pub stroke: Stroke,
 }
 
-/// A chart of values over steps.
+/// A chart of values over steps, or over shares of a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// What stands above it.
     pub title: String,
     /// What the values are: `loss`.
     pub values: String,
+    /// What they are drawn over: `step`.
+    pub along: String,
     /// Its lines, the first drawn first.
     pub series: Vec<Series>,
 }
@@ -111,6 +113,7 @@ impl Chart {
         y: Range<f64>,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let small = y.end.abs().max(y.start.abs()) < 0.01;
+        let shares = x.end - x.start <= 1.0;
         let width = area.dim_in_pixel().0;
         let mut chart = ChartBuilder::on(area)
             .caption(text::fit(&self.title, 19.0, width - 40), text::style(19.0))
@@ -125,9 +128,12 @@ impl Chart {
             .axis_style(text::INK)
             .label_style(text::style(13.0))
             .axis_desc_style(text::style(14.0))
-            .x_desc("step")
+            .x_desc(&self.along)
             .y_desc(&self.values)
-            .x_label_formatter(&|step| format!("{step:.0}"))
+            .x_label_formatter(&|at| match shares {
+                true => format!("{at:.1}"),
+                false => format!("{at:.0}"),
+            })
             .y_label_formatter(&|value| match small {
                 true => format!("{value:.1e}"),
                 false => format!("{value:.3}"),
@@ -220,6 +226,7 @@ mod tests {
         Chart {
             title: "loss".into(),
             values: "loss".into(),
+            along: "step".into(),
             series: vec![
                 series("training", noisy.collect(), Stroke::Noisy),
                 series("held out", held_out.to_vec(), Stroke::Marked),
@@ -279,6 +286,7 @@ mod tests {
             Chart {
                 title: "one".into(),
                 values: "loss".into(),
+                along: "step".into(),
                 series
             }
             .png()
@@ -296,6 +304,7 @@ mod tests {
         let error = Chart {
             title: "empty".into(),
             values: "loss".into(),
+            along: "step".into(),
             series,
         }
         .png()

@@ -402,6 +402,7 @@ fn curve(config: &AdapterConfig, stage: &Stage<'_>) -> Result<(), TrainError> {
         });
     }
     let chart = Chart {
+        along: "step".to_owned(),
         title: format!("{}: loss by step", config.run.output_name),
         values: "loss".to_owned(),
         series,

@@ -174,6 +174,13 @@ impl From<Conditions> for Caption {
 /// Timesteps at which every held-out picture is measured: the middles of this many equal parts of the schedule.
 pub const VALIDATION_TIMESTEPS: usize = 8;
 
+/// The middles of `count` equal parts of the schedule.
+#[must_use]
+pub fn timesteps(schedule: &NoiseSchedule, count: usize) -> Vec<usize> {
+    let per_part = schedule.len() as f64 / count.max(1) as f64;
+    (0..count).map(|k| ((k as f64 + 0.5) * per_part) as usize).collect()
+}
+
 /// The mean loss over all held-out pictures at fixed timesteps with fixed noises, so that two models (or two moments of one)
 /// are compared on exactly the same question. `unet` is out of autodiff.
 ///
@@ -186,15 +193,33 @@ pub fn validate(
     batch: usize,
     device: &Device,
 ) -> Result<f64, ScheduleError> {
-    let per_part = schedule.len() as f64 / VALIDATION_TIMESTEPS as f64;
+    let at = timesteps(schedule, VALIDATION_TIMESTEPS);
+    let each = losses(unet, schedule, set, ("validation", &at), batch, device, &mut |_| {})?;
+    Ok(each.iter().sum::<f64>() / each.len().max(1) as f64)
+}
+
+/// The loss of each picture at each of these timesteps, the pictures one after the other, with noises that the label, the
+/// picture's digest and the timestep decide. `unet` is out of autodiff; `done` is told how many pictures' worth is done.
+///
+/// # Errors
+/// If the schedule is too short.
+pub fn losses(
+    unet: &UNet,
+    schedule: &NoiseSchedule,
+    set: &HeldOut,
+    (label, at): (&str, &[usize]),
+    batch: usize,
+    device: &Device,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>, ScheduleError> {
     let questions: Vec<(usize, usize)> = (0..set.ids.len())
-        .flat_map(|i| (0..VALIDATION_TIMESTEPS).map(move |k| (i, ((k as f64 + 0.5) * per_part) as usize)))
+        .flat_map(|i| at.iter().map(move |&t| (i, t)))
         .collect();
-    let mut total = 0.0;
+    let mut found = Vec::with_capacity(questions.len());
     for part in questions.chunks(batch.max(1)) {
         let noises: Vec<Vec<f32>> = part
             .iter()
-            .map(|(i, t)| Draws::new(0, &format!("validation/{}/{t}", set.ids[*i])).normals(set.shape.iter().product()))
+            .map(|(i, t)| Draws::new(0, &format!("{label}/{}/{t}", set.ids[*i])).normals(set.shape.iter().product()))
             .collect();
         let captions = part.iter().map(|(i, _)| &*set.captions[*i]);
         let (context, added) = conditions(captions, unet, set.size, device);
@@ -206,10 +231,11 @@ pub fn validate(
             added,
             special: Special::default(),
         };
-        let (_, losses) = diffusion_loss(unet, schedule, &inputs, &Aim::default(), &mut Tape::new(false))?;
-        total += to_vec(losses).iter().map(|&l| f64::from(l)).sum::<f64>();
+        let (_, each) = diffusion_loss(unet, schedule, &inputs, &Aim::default(), &mut Tape::new(false))?;
+        found.extend(to_vec(each).iter().map(|&l| f64::from(l)));
+        done(found.len() / at.len().max(1));
     }
-    Ok(total / questions.len().max(1) as f64)
+    Ok(found)
 }
 
 /// Captions as the U-Net takes them: context `[B, N, D]`, and for SDXL what is added for pictures of this size (width,

@@ -261,6 +261,7 @@ fn charts(curves: &Curves) -> Result<Vec<String>, TrainError> {
     ];
     let drawn = all.into_iter().filter_map(|(title, values, series)| {
         let chart = Chart {
+            along: "step".to_owned(),
             title: title.to_owned(),
             values: values.to_owned(),
             series,
