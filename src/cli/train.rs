@@ -23,8 +23,26 @@ use crate::train::forecast::{Start, check_folder};
 use crate::train::sets::TrainingSet;
 use crate::train::watch::{Event, Stage, Watch};
 
+const SETS: &str = "One snapshot is named by `snapshot = \"NAME\"`; several stand in the shape of sd-scripts' datasets:
+
+  prior_loss_weight = 0.5      # how much the loss of regularization pictures counts
+
+  [[datasets]]                 # options of captions, repeats and masks here are for its subsets,
+  shuffle_caption = true       # at the top of the file for all
+
+  [[datasets.subsets]]
+  snapshot = \"boats\"
+  num_repeats = 10             # how often each picture comes in an epoch
+
+  [[datasets.subsets]]
+  snapshot = \"harbours\"
+  is_reg = true                # repeated until they are as many as the others of their dataset
+
+Every snapshot is verified first, and each one stands in run.json, receipt, registry and audit.";
+
 /// What to train and where.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = SETS)]
 pub struct Args {
     /// The configuration: TOML with kohya's option names
     pub config: PathBuf,
