@@ -85,6 +85,16 @@ fn no_picture_of_any_set_is_ever_missing() {
         ("8", "2")
     );
 
+    let page = String::from_utf8(studio.bytes("run", "run.html")).unwrap();
+    for set in record.inputs.sets() {
+        assert!(
+            page.contains(&set.snapshot.root.to_string()),
+            "{} in run.html",
+            set.snapshot.name
+        );
+    }
+    assert!(page.contains("Regularization set"));
+
     let adapter = "run/adapter.safetensors";
     let clean = json(&studio, &["audit", adapter], 0);
     assert_eq!(clean["images"].as_array().unwrap().len(), 10);

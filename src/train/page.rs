@@ -12,8 +12,9 @@ use std::path::Path;
 use super::error::TrainError;
 use super::watch::{Curve, Curves, Metrics};
 use crate::digest::write_atomic;
-use crate::receipt::{RunInputs, RunRecord, counted};
+use crate::receipt::{RunInputs, RunRecord, SetFacts, counted};
 use crate::sheet::{Chart, Escaped, Series, Stroke};
+use crate::snapshot::Role;
 
 /// The page's name in the output folder.
 pub const PAGE: &str = "run.html";
@@ -155,43 +156,43 @@ impl Page {
                 .map(|(name, loss)| (name.replace('_', " "), format!("{loss:.4}")));
             table(out, "Losses", losses)?;
         }
-        let s = &inputs.snapshot;
         let counts = |counts: &BTreeMap<String, u64>| match counts.is_empty() {
             true => "none".to_owned(),
             false => counted(counts),
         };
         let out_of =
             |counts: &BTreeMap<String, u64>| format!("{}: {}", counts.values().sum::<u64>(), self::counts(counts));
-        let set = [
-            ("name", s.name.clone()),
-            ("pictures", s.members.to_string()),
-            (
-                "kept out",
-                if s.excluded.is_empty() {
-                    "none".to_owned()
-                } else {
-                    out_of(&s.excluded)
-                },
-            ),
-            ("licences", self::counts(&s.licenses)),
-            ("obliges to", counts(&s.obligations)),
-            ("rests on", counts(&s.bases)),
-            (
-                "policy",
-                format!("{}, for {}", inputs.policy.name, inputs.policy.purpose),
-            ),
-        ];
-        table(out, "Training set", set.into_iter().map(|(k, v)| (k.to_owned(), v)))?;
+        for set in inputs.sets() {
+            let s = &set.snapshot;
+            let heading = match set.role {
+                Role::Training => "Training set",
+                Role::Regularization => "Regularization set",
+            };
+            let rows = [
+                ("name", s.name.clone()),
+                ("pictures", s.members.to_string()),
+                (
+                    "kept out",
+                    if s.excluded.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        out_of(&s.excluded)
+                    },
+                ),
+                ("licences", self::counts(&s.licenses)),
+                ("obliges to", counts(&s.obligations)),
+                ("rests on", counts(&s.bases)),
+                ("policy", format!("{}, for {}", set.policy.name, set.policy.purpose)),
+            ];
+            table(out, heading, rows.into_iter().map(|(k, v)| (k.to_owned(), v)))?;
+        }
         let versions = inputs.versions.iter().map(|(k, v)| (k.clone(), v.clone()));
         let settings = inputs.settings.iter().map(|(k, v)| (k.clone(), v.clone()));
         let more = [("seed".to_owned(), inputs.seed.to_string())];
         table(out, "Settings", settings.chain(more).chain(versions))?;
-        let mut digests = vec![
-            ("snapshot", s.root),
-            ("policy", inputs.policy.digest),
-            ("base", inputs.base.digest),
-            ("configuration", inputs.config),
-        ];
+        let of_set = |set: &SetFacts| [("snapshot", set.snapshot.root), ("policy", set.policy.digest)];
+        let mut digests: Vec<_> = inputs.sets().iter().flat_map(of_set).collect();
+        digests.extend([("base", inputs.base.digest), ("configuration", inputs.config)]);
         if let State::Done(record) = state {
             digests.extend([
                 ("run", record.run),
