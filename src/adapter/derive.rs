@@ -15,10 +15,13 @@ const DERIVED_LIMIT: usize = 64 << 10;
 /// What an adapter was computed from. It proves nothing: it names the files whose receipts do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Derived {
-    /// `resize` or `merge`.
+    /// `resize`, `merge`, `bake` or `extract`.
     pub by: String,
     /// The program and its version.
     pub program: String,
+    /// The base that they were written into, as receipts name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Sha256Digest>,
     /// The adapters that it was made from, in the order in which they were given.
     pub from: Vec<Source>,
 }
@@ -30,8 +33,14 @@ pub struct Source {
     pub sha256: Sha256Digest,
     /// SHA-256 of its tensor region.
     pub tensors: Sha256Digest,
+    /// SHA-256 of its receipt, where it carries one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Sha256Digest>,
     /// What it was multiplied by.
     pub weight: f64,
+    /// The same on the text encoders, where that is another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_weight: Option<f64>,
 }
 
 impl Source {
@@ -41,7 +50,9 @@ impl Source {
         Source {
             sha256: file,
             tensors: container.tensor_digest(),
+            receipt: None,
             weight,
+            clip_weight: None,
         }
     }
 }
@@ -56,12 +67,21 @@ impl Derived {
             .flatten()
     }
 
+    /// What stands in the header.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // Strings, digests and finite numbers always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// The tool, for people: the entry may be a stranger's, so any other word is `another tool`.
     #[must_use]
     pub fn by(&self) -> &'static str {
         match self.by.as_str() {
             "resize" => "resizing",
             "merge" => "merging",
+            "bake" => "writing adapters into a base",
+            "extract" => "comparing two models",
             _ => "another tool",
         }
     }
@@ -73,8 +93,6 @@ impl Derived {
             !key.starts_with("assent.")
                 && !["sshs_legacy_hash", "sshs_model_hash", "modelspec.hash_sha256"].contains(&key.as_str())
         });
-        // Strings, digests and finite numbers always serialise.
-        let text = serde_json::to_string(self).unwrap_or_default();
-        header.insert(DERIVED_KEY.into(), text);
+        header.insert(DERIVED_KEY.into(), self.text());
     }
 }

@@ -23,6 +23,7 @@ fn derived(by: &str, from: &[(&Container, f64)]) -> Derived {
     Derived {
         by: by.into(),
         program: "assent".into(),
+        base: None,
         from,
     }
 }

@@ -1,5 +1,6 @@
 //! `assent adapter`: tools on adapter files.
 
+mod bake;
 mod compare;
 mod made;
 mod merge;
@@ -37,6 +38,8 @@ pub enum Command {
     Resize(resize::Args),
     /// Write the weighted sum of adapters as one (LoRA and LoCon)
     Merge(merge::Args),
+    /// Write adapters of any kind into the weights of a base
+    Bake(bake::Args),
     /// Say how far two adapters are from each other; exit code 1 when they differ
     Compare(compare::Args),
 }
@@ -47,6 +50,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Command::Inspect { path } => inspect(context, &path),
         Command::Resize(args) => resize::run(context, args),
         Command::Merge(args) => merge::run(context, args),
+        Command::Bake(args) => bake::run(context, args),
         Command::Compare(args) => compare::run(context, args),
     }
 }

@@ -27,7 +27,7 @@ mod start;
 mod workflow;
 
 use adapters::Adapter;
-pub(super) use adapters::behind;
+pub(super) use adapters::{behind, path_and_strengths};
 pub use args::Args;
 
 /// Draws, labels, writes and, where there is a registry that knows the adapter, records. Where there is a registry,

@@ -3,6 +3,7 @@
 //! The layers themselves do the arithmetic (`model::branch`). Knows the adapter's values (`adapter::Module`) and the
 //! model; no files, no training loop.
 
+mod bake;
 mod decompose;
 mod fresh;
 mod parts;
@@ -12,6 +13,7 @@ mod recipe;
 mod recompute_tests;
 mod targets;
 
+pub use bake::{BakeError, Baking};
 pub use fresh::{attach, roll};
 pub use parts::{extract, for_each};
 pub use put::{attach_modules, merge};
@@ -57,6 +59,9 @@ pub enum LoraError {
         /// Shape of what it updates.
         found: Vec<usize>,
     },
+    /// A module that changes the bias of a layer that has none.
+    #[error("module `{0}`: it changes a bias, and the base has none there to write it into; hint: use it live")]
+    NoBias(String),
     /// A start from the weight, of a higher rank than the weight can have.
     #[error(
         "module `{path}`: expected a rank of at most {most} to start from its weight, found {rank}; hint: give it a \
@@ -89,34 +94,8 @@ pub enum LoraError {
 /// # Errors
 /// As [`attach_modules`], and if its header or its names say that it is for another kind of base.
 pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, [weight, clip]: [f64; 2]) -> Result<(), LoraError> {
-    let stated = file.header.get("ss_base_model_version").map(String::as_str);
-    let family = match stated {
-        _ if file.is_xl() => Some(Family::Xl),
-        Some(version) if version.starts_with("sd_v1") => Some(Family::Sd1),
-        Some(version) if version.starts_with("sd_v2") => Some(Family::Sd2),
-        _ => None,
-    };
-    if let Some(adapter) = family.filter(|family| *family != pipeline.family) {
-        return Err(LoraError::Family {
-            adapter,
-            base: pipeline.family,
-        });
-    }
-    let mut parts: [Vec<adapter::Module>; 3] = Default::default();
-    for module in &file.modules {
-        let (part, path) = match (
-            module.path.strip_prefix("text_encoder."),
-            module.path.strip_prefix("text_encoder_2."),
-        ) {
-            (Some(rest), _) => (1, rest),
-            (_, Some(rest)) if pipeline.second.is_some() => (2, rest),
-            _ => (0, module.path.as_str()),
-        };
-        parts[part].push(adapter::Module {
-            path: path.to_owned(),
-            ..module.clone()
-        });
-    }
+    check_family(file, pipeline.family)?;
+    let parts = split(file, pipeline.second.is_some());
     let [unet, first, second] = &parts;
     attach_modules(&mut pipeline.unet, unet, weight)?;
     attach_modules(&mut pipeline.text, first, clip)?;
@@ -124,6 +103,41 @@ pub fn attach_pipeline(pipeline: &mut Pipeline, file: &AdapterFile, [weight, cli
         Some(other) => attach_modules(&mut other.text, second, clip),
         None => Ok(()),
     }
+}
+
+/// Refuses an adapter whose header or names say that it is for another kind of base.
+fn check_family(file: &AdapterFile, base: Family) -> Result<(), LoraError> {
+    let stated = file.header.get("ss_base_model_version").map(String::as_str);
+    let family = match stated {
+        _ if file.is_xl() => Some(Family::Xl),
+        Some(version) if version.starts_with("sd_v1") => Some(Family::Sd1),
+        Some(version) if version.starts_with("sd_v2") => Some(Family::Sd2),
+        _ => None,
+    };
+    if let Some(adapter) = family.filter(|family| *family != base) {
+        return Err(LoraError::Family { adapter, base });
+    }
+    Ok(())
+}
+
+/// The modules of the U-Net and of the two text encoders, with the paths of their own networks.
+fn split(file: &AdapterFile, has_second: bool) -> [Vec<adapter::Module>; 3] {
+    let mut parts: [Vec<adapter::Module>; 3] = Default::default();
+    for module in &file.modules {
+        let (part, path) = match (
+            module.path.strip_prefix("text_encoder."),
+            module.path.strip_prefix("text_encoder_2."),
+        ) {
+            (Some(rest), _) => (1, rest),
+            (_, Some(rest)) if has_second => (2, rest),
+            _ => (0, module.path.as_str()),
+        };
+        parts[part].push(adapter::Module {
+            path: path.to_owned(),
+            ..module.clone()
+        });
+    }
+    parts
 }
 
 /// Adds the adapters on a pipeline's networks to their weights; see [`merge`].

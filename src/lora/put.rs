@@ -53,47 +53,13 @@ impl<'a> Put<'a> {
         let i = self.modules.iter().position(|m| m.path == path)?;
         let module = self.modules.get(i)?;
         *self.used.get_mut(i)? = true;
-        let found = module.form.shape().unwrap_or_default();
-        let out = weight.first().copied().unwrap_or(0);
-        let inputs = weight.get(1).copied().unwrap_or(out);
-        let channels = |on_input: bool| if on_input { inputs } else { out };
-        let bias = module.bias.as_ref().is_none_or(|b| b.values.len() == out);
-        let lengths = module.magnitude.as_ref();
-        let lengths = lengths.is_none_or(|m| m.lengths.values.len() == channels(m.on_input));
-        let update = match &module.form {
-            Form::Norm { .. } => weight.len() == 1 && found == weight,
-            Form::Ia3 { on_input, .. } => weight.len() > 1 && found == [channels(*on_input)],
-            Form::Full { diff: None } => true,
-            // What is flat on one side fits the same number of columns on the other.
-            _ if found.len() == 2 || weight.len() == 2 => flat(&found) == flat(weight),
-            _ => found == weight,
-        };
-        if bias && lengths && update {
+        if fits(module, weight) {
             return Some(module);
         }
         if self.error.is_none() {
-            self.error = Some(LoraError::Shape {
-                path: module.path.clone(),
-                expected: weight.to_vec(),
-                form: module.form.name(),
-                found,
-            });
+            self.error = Some(misfit(module, weight));
         }
         None
-    }
-
-    /// The branch of a module beside a weight; none where it changes the bias alone.
-    fn branch(&self, module: &adapter::Module, device: &Device) -> Option<Branch> {
-        Some(Branch {
-            update: update(&module.form, device)?,
-            magnitude: module.magnitude.as_ref().map(|m| Magnitude {
-                lengths: row(&m.lengths, device),
-                on_input: m.on_input,
-            }),
-            scale: f64::from(module.scale()),
-            weight: self.weight,
-            dropout: None,
-        })
     }
 
     /// `values` with the module's change of the bias added.
@@ -111,11 +77,55 @@ impl<'a> Put<'a> {
     }
 }
 
+/// Whether a module is for a weight of this shape.
+pub(super) fn fits(module: &adapter::Module, weight: &[usize]) -> bool {
+    let found = module.form.shape().unwrap_or_default();
+    let out = weight.first().copied().unwrap_or(0);
+    let inputs = weight.get(1).copied().unwrap_or(out);
+    let channels = |on_input: bool| if on_input { inputs } else { out };
+    let bias = module.bias.as_ref().is_none_or(|b| b.values.len() == out);
+    let lengths = module.magnitude.as_ref();
+    let lengths = lengths.is_none_or(|m| m.lengths.values.len() == channels(m.on_input));
+    let update = match &module.form {
+        Form::Norm { .. } => weight.len() == 1 && found == weight,
+        Form::Ia3 { on_input, .. } => weight.len() > 1 && found == [channels(*on_input)],
+        Form::Full { diff: None } => true,
+        // What is flat on one side fits the same number of columns on the other.
+        _ if found.len() == 2 || weight.len() == 2 => flat(&found) == flat(weight),
+        _ => found == weight,
+    };
+    bias && lengths && update
+}
+
+/// The refusal of a module that does not fit.
+pub(super) fn misfit(module: &adapter::Module, weight: &[usize]) -> LoraError {
+    LoraError::Shape {
+        path: module.path.clone(),
+        expected: weight.to_vec(),
+        form: module.form.name(),
+        found: module.form.shape().unwrap_or_default(),
+    }
+}
+
+/// The branch of a module beside a weight; none where it changes the bias alone.
+pub(super) fn branch(module: &adapter::Module, weight: f64, device: &Device) -> Option<Branch> {
+    Some(Branch {
+        update: update(&module.form, device)?,
+        magnitude: module.magnitude.as_ref().map(|m| Magnitude {
+            lengths: row(&m.lengths, device),
+            on_input: m.on_input,
+        }),
+        scale: f64::from(module.scale()),
+        weight,
+        dropout: None,
+    })
+}
+
 impl Visitor for Put<'_> {
     fn linear(&mut self, path: &str, layer: &mut Linear) {
         if let Some(module) = self.find(path, &layer.weight.dims()) {
             let device = layer.weight.device();
-            layer.branches.extend(self.branch(module, &device));
+            layer.branches.extend(branch(module, self.weight, &device));
             layer.bias = self.biased(module, layer.bias.take(), &device);
         }
     }
@@ -123,7 +133,7 @@ impl Visitor for Put<'_> {
     fn conv(&mut self, path: &str, layer: &mut Conv2d) {
         if let Some(module) = self.find(path, &layer.weight.dims()) {
             let device = layer.weight.device();
-            layer.branches.extend(self.branch(module, &device));
+            layer.branches.extend(branch(module, self.weight, &device));
             if let Some(bias) = self.biased(module, Some(layer.bias.clone()), &device) {
                 layer.bias = bias;
             }
@@ -195,7 +205,7 @@ fn row(weight: &Weight, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(weight.values.clone(), [1, n]), device)
 }
 
-fn vector(weight: &Weight, device: &Device) -> Tensor<1> {
+pub(super) fn vector(weight: &Weight, device: &Device) -> Tensor<1> {
     let n = weight.values.len();
     Tensor::from_data(TensorData::new(weight.values.clone(), [n]), device)
 }
@@ -208,7 +218,8 @@ pub fn merge(model: &mut dyn Module) {
 
 struct Merge;
 
-fn sum(branches: &mut Vec<Branch>, weight: &Tensor<2>, inputs: usize) -> Option<Tensor<2>> {
+/// `weight` `[out, in·k·k]` with what the branches do to it, which are taken away; nothing without branches.
+pub(super) fn sum(branches: &mut Vec<Branch>, weight: &Tensor<2>, inputs: usize) -> Option<Tensor<2>> {
     let changes = branches.drain(..).map(|branch| branch.merged(weight.clone(), inputs));
     changes
         .reduce(|sum, change| sum + change)

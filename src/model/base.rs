@@ -15,6 +15,7 @@ use super::tokenizer::{Padding, Tokenizer};
 use super::unet::UNet;
 use super::vae::Vae;
 use super::weights::{LoadError, Precision};
+use crate::names::Key;
 
 /// The kinds of Stable Diffusion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,17 @@ pub enum Encoder {
     First,
     /// `text_encoder_2`, which SDXL has.
     Second,
+}
+
+/// A network of a base that adapters change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Network {
+    /// The noise predictor.
+    UNet,
+    /// The text encoder, of SDXL the first.
+    Text,
+    /// SDXL's second text encoder.
+    Text2,
 }
 
 /// Where a base's parts are.
@@ -116,6 +128,11 @@ impl Base {
     #[must_use]
     pub fn stored_as(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// What a key of a single file holds, where it is of a network that adapters change.
+    pub(super) fn meaning(&self, key: &str) -> Option<(Network, Key)> {
+        self.single.as_ref()?.meaning(key)
     }
 
     /// The folder or the file.

@@ -7,6 +7,7 @@ pub mod base;
 pub mod blocks;
 pub mod branch;
 pub mod config;
+pub mod copy;
 pub mod layers;
 pub mod params;
 pub mod pipeline;

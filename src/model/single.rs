@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::base::{Encoder, Family};
+use super::base::{Encoder, Family, Network};
 use super::config::{self, TextConfig, UNetConfig, VaeConfig};
 use super::pipeline::PipelineError;
 use super::scheduler::{PredictionType, ScheduleConfig, TimestepSpacing};
@@ -139,6 +139,26 @@ impl Single {
         };
         self.part(("U-Net", UNET), (device, precision), &meaning, |w| {
             UNet::build(&self.unet, w)
+        })
+    }
+
+    /// What a key holds, where it is of the U-Net or a text encoder.
+    pub(super) fn meaning(&self, key: &str) -> Option<(Network, Key)> {
+        if let Some(rest) = key.strip_prefix(UNET) {
+            let (path, end) = rest.rsplit_once('.')?;
+            let name = format!("{}.{end}", names::unet_path(path)?);
+            return Some((Network::UNet, Key::Tensor(name)));
+        }
+        let (texts, open) = match self.family {
+            Family::Sd1 => ([CLIP_1].as_slice(), None),
+            Family::Sd2 => ([].as_slice(), Some((OPEN_CLIP_2, Network::Text))),
+            Family::Xl => ([CLIP_XL].as_slice(), Some((OPEN_CLIP_XL, Network::Text2))),
+        };
+        let clip = texts.iter().find_map(|prefix| key.strip_prefix(prefix));
+        let clip = clip.map(|rest| (Network::Text, names::clip(rest)));
+        clip.or_else(|| {
+            let (prefix, network) = open?;
+            Some((network, names::open_clip(key.strip_prefix(prefix)?)?))
         })
     }
 

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod draws;
 mod mapped;
+mod rewrite;
 mod save;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use checkpoint::Entry;
 pub use draws::Draws;
 use draws::draw;
 pub use mapped::Pages;
+pub use rewrite::{Change, Stored};
 pub use save::{Saved, save};
 
 use crate::names::Key;

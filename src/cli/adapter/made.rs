@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::adapter::{self, AdapterFile, Container, Dtype, Format, Listing, Source, encode};
+use crate::adapter::{self, AdapterFile, Dtype, Format, Listing, Source, encode};
 use crate::cli::export::DtypeArg;
 use crate::cli::{Context, HintExt, audit};
 use crate::digest::Sha256Digest;
@@ -32,7 +32,6 @@ pub struct Read {
     pub listing: Listing,
     /// How the result names it.
     pub from: Source,
-    container: Container,
 }
 
 /// Opens a source; entries that no layout explains are refused.
@@ -44,10 +43,14 @@ pub fn open(path: &Path, weight: f64) -> Result<Read> {
     let (container, listing) = adapter::open(&path).with_context(unusable)?;
     let listing = listing.known(&path.display().to_string()).with_context(unusable)?;
     let file = Sha256Digest::of_file(&path).with_context(unusable)?;
+    // A receipt that does not parse is none that could be named.
+    let receipt = receipt::open(&container).ok().flatten().map(|sealed| sealed.digest);
     Ok(Read {
         listing,
-        from: Source::of(file, &container, weight),
-        container,
+        from: Source {
+            receipt,
+            ..Source::of(file, &container, weight)
+        },
     })
 }
 
@@ -56,16 +59,14 @@ pub fn program() -> String {
     format!("assent {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// A bar over the modules, where one may be drawn.
-pub fn bar(context: &Context, modules: usize) -> ProgressBar {
+/// A bar over modules or tensors, where one may be drawn.
+pub fn bar(context: &Context, what: &'static str, count: usize) -> ProgressBar {
     if !context.progress() {
         return ProgressBar::hidden();
     }
     let form = "{prefix:>9} {wide_bar} {pos}/{len} {eta} left";
     let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(modules as u64)
-        .with_style(style)
-        .with_prefix("modules")
+    ProgressBar::new(count as u64).with_style(style).with_prefix(what)
 }
 
 /// A share of a length, for people.
@@ -124,14 +125,15 @@ impl Output {
         let format = sources.first().map_or(Format::Kohya, |s| s.listing.format);
         let written = encode(adapter, format, dtype)?.write(&self.output)?;
         for source in sources {
-            if receipt::open(&source.container).is_ok_and(|sealed| sealed.is_some()) {
+            if source.from.receipt.is_some() {
                 context.message(format_args!(
                     "the receipt of {} stays with it: the new header names that file, not what trained it",
                     source.from.sha256.short()
                 ));
             }
         }
-        self.record(context, &written, sources)?;
+        let sources: Vec<&Source> = sources.iter().map(|source| &source.from).collect();
+        record(context, [written.file, written.tensors], &self.output, &sources)?;
         context.message(format_args!(
             "{}: {format}, {dtype}, {} modules, {} bytes",
             self.output.display(),
@@ -147,40 +149,40 @@ impl Output {
             "bytes": written.bytes,
         }))
     }
+}
 
-    /// Records the adapter with every snapshot that trained one of its sources, so that an opt-out reaches it too. It has
-    /// a run where that is the same for all.
-    fn record(&self, context: &Context, written: &adapter::Written, sources: &[Read]) -> Result<()> {
-        if !context.registry.exists() {
-            return Ok(());
-        }
-        let mut registry = context.open_registry()?;
-        let mut rows: Vec<AdapterRow> = Vec::new();
-        for source in sources {
-            match registry.adapter(&source.from.sha256)? {
-                Some(row) => rows.push(row),
-                None => context.warn(format_args!(
-                    "{} is not on record: what trained it is not recorded for the new file",
-                    source.from.sha256.short()
-                )),
-            }
-        }
-        let Some(first) = rows.first() else { return Ok(()) };
-        let one = rows.len() == sources.len() && rows.iter().all(|row| row.run == first.run);
-        let mut trained_on: Vec<TrainedOn> = Vec::new();
-        for set in rows.iter().flat_map(|row| &row.trained_on) {
-            if !trained_on.contains(set) {
-                trained_on.push(*set);
-            }
-        }
-        let new = NewAdapter {
-            sha256: written.file,
-            tensors: written.tensors,
-            run: first.run.filter(|_| one),
-            trained_on,
-            path: context.absolute(&self.output)?,
-        };
-        registry.add_adapter(&new, context.now)?;
-        Ok(())
+/// Records what was made, by the digests of the file and of its tensors, with every snapshot that trained one of its sources, so that an opt-out reaches it too. It has
+/// a run where that is the same for all.
+pub fn record(context: &Context, [sha256, tensors]: [Sha256Digest; 2], path: &Path, sources: &[&Source]) -> Result<()> {
+    if !context.registry.exists() {
+        return Ok(());
     }
+    let mut registry = context.open_registry()?;
+    let mut rows: Vec<AdapterRow> = Vec::new();
+    for source in sources {
+        match registry.adapter(&source.sha256)? {
+            Some(row) => rows.push(row),
+            None => context.warn(format_args!(
+                "{} is not on record: what trained it is not recorded for the new file",
+                source.sha256.short()
+            )),
+        }
+    }
+    let Some(first) = rows.first() else { return Ok(()) };
+    let one = rows.len() == sources.len() && rows.iter().all(|row| row.run == first.run);
+    let mut trained_on: Vec<TrainedOn> = Vec::new();
+    for set in rows.iter().flat_map(|row| &row.trained_on) {
+        if !trained_on.contains(set) {
+            trained_on.push(*set);
+        }
+    }
+    let new = NewAdapter {
+        sha256,
+        tensors,
+        run: first.run.filter(|_| one),
+        trained_on,
+        path: context.absolute(path)?,
+    };
+    registry.add_adapter(&new, context.now)?;
+    Ok(())
 }

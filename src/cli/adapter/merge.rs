@@ -40,6 +40,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let derived = Derived {
         by: "merge".into(),
         program: made::program(),
+        base: None,
         from: sources.iter().map(|s| s.from.clone()).collect(),
     };
     let dtype = args.output.dtype(&sources.iter().collect::<Vec<_>>());
@@ -57,7 +58,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         .iter()
         .flat_map(|(a, _)| a.modules.iter().map(|m| &m.path))
         .collect();
-    let bar = made::bar(context, paths.len());
+    let bar = made::bar(context, "modules", paths.len());
     let (merged, changes) = merge(&adapters, args.rank, dtype, &derived, &|| bar.inc(1)).hint(made::HINT)?;
     bar.finish_and_clear();
     let written = args.output.write(context, &merged, dtype, &sources)?;

@@ -37,11 +37,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let derived = Derived {
         by: "resize".into(),
         program: made::program(),
+        base: None,
         from: vec![source.from.clone()],
     };
     let dtype = args.output.dtype(&[&source]);
     let adapter = &source.listing.adapter;
-    let bar = made::bar(context, adapter.modules.len());
+    let bar = made::bar(context, "modules", adapter.modules.len());
     let (resized, changes) = resize(adapter, cut, dtype, &derived, &|| bar.inc(1)).hint(made::HINT)?;
     bar.finish_and_clear();
     let written = args.output.write(context, &resized, dtype, &[source])?;

@@ -58,7 +58,7 @@ pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
 
 /// The path, and the strengths on the U-Net and on the text encoders. A path may hold colons itself: the longest one
 /// that there is counts.
-fn path_and_strengths(argument: &OsStr) -> Result<(PathBuf, [f64; 2])> {
+pub fn path_and_strengths(argument: &OsStr) -> Result<(PathBuf, [f64; 2])> {
     let whole = Path::new(argument);
     if whole.exists() {
         return Ok((whole.to_owned(), [1.0; 2]));

@@ -40,6 +40,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Its first byte in the file.
+    pub(super) fn start(&self) -> usize {
+        self.range.start
+    }
+
+    /// Bytes in the file.
+    pub(super) fn length(&self) -> usize {
+        self.range.len()
+    }
+
     /// The `i`th of `n` equal parts along the first dimension, if it divides.
     pub(super) fn part(&self, i: usize, n: usize) -> Option<Self> {
         let rows = self.shape.first().filter(|rows| rows.is_multiple_of(n))?;
@@ -246,6 +256,15 @@ impl Checkpoint {
         self.metadata.get(key).map(String::as_str)
     }
 
+    pub(super) fn all_metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path())
+    }
+
     /// The names of the tensors, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
@@ -278,7 +297,7 @@ impl Checkpoint {
         &self.entries
     }
 
-    fn region(&self, entry: &Entry) -> Option<Region> {
+    pub(super) fn region(&self, entry: &Entry) -> Option<Region> {
         let map = self.files.get(entry.file)?;
         Region::new(map, entry.range.clone())
     }

@@ -34,6 +34,10 @@ impl Mapped {
             stamp,
         })
     }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Deref for Mapped {

@@ -41,15 +41,7 @@ pub fn save(path: &Path, tensors: &[Saved], f16: bool) -> Result<(), LoadError> 
     }
     let mut text = serde_json::Value::Object(header).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is private to its owner; a model's file is an ordinary one.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut out = builder.prefix(".assent-").tempfile_in(folder).map_err(io)?;
+    let mut out = beside(path).map_err(io)?;
     out.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
     out.write_all(&text).map_err(io)?;
     for tensor in &sorted {
@@ -67,4 +59,17 @@ pub fn save(path: &Path, tensors: &[Saved], f16: bool) -> Result<(), LoadError> 
     out.as_file().sync_all().map_err(io)?;
     out.persist(path).map_err(|e| io(e.error))?;
     Ok(())
+}
+
+/// A temporary file in the folder of `path`, which it is to become.
+pub(super) fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // A temporary file is private to its owner; a model's file is an ordinary one.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    builder.prefix(".assent-").tempfile_in(folder)
 }
