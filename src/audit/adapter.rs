@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::finding::{Code, Finding};
 use super::report::{AdapterLine, Downstream, Report};
 use super::trust::Lineage;
-use super::{AuditError, file, members, trust};
+use super::{AuditError, derived, file, members, trust};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
 use crate::receipt::{Claims, SetClaims, SetFacts};
@@ -51,6 +51,7 @@ pub(super) fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestam
         tensor_sha256: Some(row.tensors),
         receipt_sha256: None,
         derived_from: None,
+        sources: Vec::new(),
     });
     let (code, says) = match row.path.is_file() {
         true => (Code::FileChanged, "the adapter's file holds other bytes than drew it"),
@@ -88,7 +89,15 @@ fn follow(
         base.files.clone_from(&record.inputs.base.files);
     }
     let claims = opened.sealed.as_ref().map(|s| &s.receipt.claims);
-    let sets = asked(claims, lineage.as_ref());
+    let mut sets = asked(claims, lineage.as_ref());
+    if let Some(derived) = &opened.derived {
+        for (on, claims) in derived::sources(registry, derived, report)? {
+            if sets.iter().all(|known| known.on != on) {
+                let name = None;
+                sets.push(Asked { on, claims, name });
+            }
+        }
+    }
     if sets.is_empty() {
         report
             .unchecked

@@ -22,6 +22,8 @@ pub(super) struct Opened {
     pub tensors: Option<Sha256Digest>,
     /// The receipt, when there is one that parses.
     pub sealed: Option<Sealed>,
+    /// What it says that it was computed from, where it has no receipt of its own.
+    pub derived: Option<Derived>,
 }
 
 impl Opened {
@@ -32,6 +34,7 @@ impl Opened {
             sha256: row.sha256,
             tensors: Some(row.tensors),
             sealed: None,
+            derived: None,
         }
     }
 }
@@ -50,6 +53,7 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
         sha256,
         tensors: None,
         sealed: None,
+        derived: None,
     };
     let mut found = |code, explanation: String| report.findings.push(Finding::new(code, &subject, explanation));
     let container = match Container::read(path) {
@@ -63,7 +67,16 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
     if let Some(container) = &container {
         opened.tensors = Some(container.tensor_digest());
         match receipt::open(container) {
-            Ok(None) => found(Code::ReceiptMissing, without_receipt(container)),
+            Ok(None) => match Derived::of_header(&container.metadata).filter(|d| !d.from.is_empty()) {
+                Some(derived) => {
+                    found(Code::DerivedAdapter, computed(&derived));
+                    opened.derived = Some(derived);
+                }
+                None => found(
+                    Code::ReceiptMissing,
+                    "the header carries no receipt, so nothing says what trained it".into(),
+                ),
+            },
             Err(error) => found(Code::ReceiptChanged, error.to_string()),
             Ok(Some(sealed)) => {
                 match receipt::changes(container, &sealed) {
@@ -82,6 +95,7 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
         tensor_sha256: opened.tensors,
         receipt_sha256: opened.sealed.as_ref().map(|s| s.digest),
         derived_from: opened.sealed.as_ref().and_then(|s| s.receipt.claims.derived_from),
+        sources: Vec::new(),
     });
     if let Some(sealed) = &opened.sealed {
         claims(sealed, report);
@@ -89,16 +103,13 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
     Ok(opened)
 }
 
-/// What is missing, and where to look instead in a file that was computed from others.
-fn without_receipt(container: &Container) -> String {
-    let Some(derived) = Derived::of_header(&container.metadata) else {
-        return "the header carries no receipt, so nothing says what trained it".into();
-    };
+/// What a file without a receipt says of where it comes from.
+fn computed(derived: &Derived) -> String {
     let sources: Vec<String> = derived.from.iter().take(SHOWN).map(|s| s.sha256.short()).collect();
     let more = if derived.from.len() > SHOWN { ", …" } else { "" };
     format!(
-        "the header carries no receipt; it says that the weights are derived, by {}, from {}{more}: their receipts say \
-         what trained them",
+        "it has no receipt of its own: the header says that it was made, by {}, from {}{more}, and nothing in the file \
+         proves it; their receipts say what trained them",
         derived.by(),
         sources.join(", ")
     )

@@ -16,6 +16,8 @@ pub enum Code {
     ReceiptChanged,
     /// The adapter carries no receipt.
     ReceiptMissing,
+    /// The adapter was computed from others, whose receipts say what trained it.
+    DerivedAdapter,
     /// The file does not parse as an adapter.
     AdapterMalformed,
     /// The registry does not hold what the receipt was made from.
@@ -63,6 +65,7 @@ impl Code {
             Code::HeaderChanged => "header_changed",
             Code::ReceiptChanged => "receipt_changed",
             Code::ReceiptMissing => "receipt_missing",
+            Code::DerivedAdapter => "derived_adapter",
             Code::AdapterMalformed => "adapter_malformed",
             Code::RegistryChanged => "registry_changed",
             Code::LedgerBroken => "ledger_broken",
@@ -104,6 +107,7 @@ impl Code {
             | Code::FileChanged
             | Code::SnapshotUnknown
             | Code::AdapterUnknown
+            | Code::DerivedAdapter
             | Code::LabelMissing
             | Code::LabelUnsigned
             | Code::SignerUntrusted

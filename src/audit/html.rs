@@ -51,6 +51,9 @@ fn write(out: &mut String, report: &Report, subject: &str, version: &str) -> std
     let verdict = report.verdict.as_str();
     let says = match report.verdict {
         Verdict::Clean => "Everything that was looked at holds.",
+        Verdict::Findings if report.is_derived() => {
+            "No link of the proof is broken, and the adapter has none of its own."
+        }
         Verdict::Findings => "Every link of the proof holds; something must be looked at.",
         Verdict::Invalid => "A link of the proof is broken: it cannot be shown to be what it claims.",
     };

@@ -10,6 +10,7 @@
 //! one into a self-contained page.
 
 mod adapter;
+mod derived;
 mod file;
 mod finding;
 pub mod html;
@@ -27,7 +28,7 @@ pub use measured::{ArtistTest, COPIED, Gain, Group, Likeness, Measured, SIGNIFIC
 pub use picture::audit_picture;
 pub use report::{
     AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Place, Report, RunLine, SignatureLine,
-    SnapshotLine, Verdict,
+    SnapshotLine, SourceLine, Verdict,
 };
 
 /// Why an audit could not run at all. What it finds wrong is a finding, not an error.

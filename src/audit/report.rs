@@ -100,6 +100,20 @@ pub struct AdapterLine {
     pub receipt_sha256: Option<Sha256Digest>,
     /// Tensor digest of the adapter it was converted from.
     pub derived_from: Option<Sha256Digest>,
+    /// The adapters that it was computed from, as far as the registry leads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceLine>,
+}
+
+/// An adapter that another was computed from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceLine {
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+    /// Whether the registry knows it.
+    pub known: bool,
+    /// SHA-256 of its receipt, where its file is there and the receipt holds.
+    pub receipt_sha256: Option<Sha256Digest>,
 }
 
 /// The base model.
@@ -296,6 +310,12 @@ impl Report {
     /// Every set that the adapter was trained on.
     pub fn sets(&self) -> impl Iterator<Item = &SnapshotLine> {
         self.snapshot.iter().chain(&self.further)
+    }
+
+    /// Whether the adapter was computed from others and has no receipt of its own.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.findings.iter().any(|f| f.code == Code::DerivedAdapter)
     }
 
     /// The line of this set; a new one where there is none.

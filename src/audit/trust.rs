@@ -73,7 +73,10 @@ pub(super) fn lineage(
     path: &Path,
     report: &mut Report,
 ) -> Result<Option<Lineage>, RegistryError> {
-    let whole = report.findings.iter().all(|f| f.subject != opened.subject);
+    let whole = report
+        .findings
+        .iter()
+        .all(|f| f.subject != opened.subject || f.code == Code::DerivedAdapter);
     let receipt = opened.sealed.as_ref().map(|sealed| &sealed.receipt);
     let origin = receipt.and_then(|r| r.claims.derived_from);
     let rows = registry.adapters()?;
@@ -87,10 +90,13 @@ pub(super) fn lineage(
         .or_else(|| if whole { None } else { by(&|row| row.path == path) });
     let Some(row) = row else {
         if whole {
-            let says = "the registry does not know this adapter: its receipt is all there is".to_owned();
+            let says = match &opened.derived {
+                None => "the registry does not know this adapter: its receipt is all there is",
+                Some(_) => "the registry does not know this adapter: that it was made from these is all that is said",
+            };
             report
                 .findings
-                .push(Finding::new(Code::AdapterUnknown, &opened.subject, says));
+                .push(Finding::new(Code::AdapterUnknown, &opened.subject, says.to_owned()));
         }
         return Ok(None);
     };

@@ -171,6 +171,10 @@ fn adapter(context: &Context, path: &Path) -> Result<Report> {
 pub(super) fn show(context: &Context, report: &Report, named: &str) -> Result<()> {
     let (style, says) = match report.verdict {
         Verdict::Clean => (Style::Good, "everything that was looked at holds"),
+        Verdict::Findings if report.is_derived() => (
+            Style::Warn,
+            "no link of the proof is broken, and the adapter has none of its own",
+        ),
         Verdict::Findings => (
             Style::Warn,
             "every link of the proof holds, and something must be looked at",

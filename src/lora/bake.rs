@@ -146,7 +146,7 @@ impl Edit for Baking {
         let weightless = |part: &Part| matches!(part.module.form, Form::Full { diff: None });
         let unknown: Vec<&str> = all
             .iter()
-            .filter(|part| !part.to_weight && !(weightless(part) && part.to_bias))
+            .filter(|part| !(part.to_weight || weightless(part) && part.to_bias))
             .map(|part| part.module.path.as_str())
             .collect();
         if !unknown.is_empty() {
