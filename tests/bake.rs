@@ -277,6 +277,56 @@ fn a_baked_base_is_the_base_with_its_adapters() {
         println!("{kind}: diffusers is off by {off:e} of {most:e}");
     }
 
+    // What was baked is extracted again, from other layouts too.
+    let model = bases.join("sd15/model");
+    let single = bases.join("sd15/single.safetensors");
+    let every = of_every_form(&mut load(&model));
+    let plain = AdapterFile {
+        modules: every
+            .modules
+            .into_iter()
+            .filter(|m| matches!(m.form, Form::Lora { .. }) && m.magnitude.is_none())
+            .collect(),
+        ..AdapterFile::default()
+    };
+    adapter::write_kohya(&at("plain.safetensors"), &plain, Dtype::F32).unwrap();
+    let (model, single) = (model.to_str().unwrap(), single.to_str().unwrap());
+    done(&assent(
+        folder.path(),
+        &["adapter", "bake", "plain.safetensors", "--base", model, "-o", "tuned"],
+    ));
+    let args = [
+        "--rank",
+        "2",
+        "--conv-rank",
+        "2",
+        "--min-diff",
+        "1e-6",
+        "-o",
+        "extracted.safetensors",
+    ];
+    done(&assent(
+        folder.path(),
+        &[&["adapter", "extract", "tuned", "--base", single][..], &args].concat(),
+    ));
+    let found = adapter::read(&at("extracted.safetensors")).unwrap();
+    let paths = |file: &AdapterFile| file.modules.iter().map(|m| m.path.clone()).collect::<Vec<_>>();
+    assert_eq!(paths(&found), paths(&plain));
+    let with = |file: &AdapterFile| {
+        let mut pipeline = load(Path::new(model));
+        lora::attach_pipeline(&mut pipeline, file, [1.0; 2]).unwrap();
+        lora::merge_pipeline(&mut pipeline);
+        networks(&mut pipeline)
+    };
+    for (a, b) in with(&plain).iter().zip(&with(&found)) {
+        let off = a
+            .values
+            .iter()
+            .zip(&b.values)
+            .fold(0.0f32, |off, (a, b)| off.max((a - b).abs()));
+        assert!(off < 2e-6, "{}: off by {off:e}", a.name);
+    }
+
     // The picture is that of the base with the adapter beside it.
     let base = bases.join("sd15/model");
     let draw = |base: &str, out: &str, more: &[&str]| {

@@ -22,6 +22,9 @@ pub struct Derived {
     /// The base that they were written into, as receipts name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Sha256Digest>,
+    /// The tuned model whose difference from the base it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Sha256Digest>,
     /// The adapters that it was made from, in the order in which they were given.
     pub from: Vec<Source>,
 }

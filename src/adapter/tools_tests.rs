@@ -24,6 +24,7 @@ fn derived(by: &str, from: &[(&Container, f64)]) -> Derived {
         by: by.into(),
         program: "assent".into(),
         base: None,
+        tuned: None,
         from,
     }
 }
@@ -332,4 +333,75 @@ fn cosines_and_distances_are_those_of_the_updates_in_full() {
     };
     assert_eq!((nothing.cosine(), nothing.distance()), (None, None));
     assert_eq!(Geometry::default().distance(), Some(0.0));
+}
+
+/// The difference that a module is.
+fn difference(module: &Module, values: &[f32]) -> Difference {
+    Difference {
+        path: module.path.clone(),
+        shape: module.form.shape().unwrap(),
+        values: values.to_vec(),
+    }
+}
+
+#[test]
+fn an_extract_is_numpys_cut_of_the_difference() {
+    let (_, a) = fixture("a");
+    let expected = expected();
+    for module in &a.modules {
+        let name = key(module);
+        let full = &expected[&format!("A/{name}")];
+        let (made, change) = extract(&difference(module, full), Cut::Rank(2), Dtype::F32).unwrap();
+        close(&name, &dense(&made), &expected[&format!("A/{name}/rank2")]);
+        assert_eq!((made.rank(), made.path.as_str()), (2, module.path.as_str()));
+        assert_eq!(made.form.shape(), module.form.shape());
+        let values = &expected[&format!("A/{name}/values")];
+        let energy = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        let kept = energy(&values[..2]) / energy(values);
+        assert!((change.kept - kept).abs() < 1e-6, "{name}: {} and {kept}", change.kept);
+        let lost = 1.0 - kept;
+        assert!((change.squared_error / change.energy - lost).abs() < 1e-6);
+        // By kept energy, the ranks that numpy counts.
+        let numbers: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(format!("{FOLDER}/expected.json")).unwrap()).unwrap();
+        for (share, rank) in numbers[&name]["ranks"].as_object().unwrap() {
+            let cut = Cut::Energy(share.parse().unwrap());
+            let (_, change) = extract(&difference(module, full), cut, Dtype::F32).unwrap();
+            assert_eq!(change.new_rank as u64, rank.as_u64().unwrap(), "{name} {share}");
+        }
+    }
+}
+
+#[test]
+fn an_extract_of_a_large_difference_is_that_of_the_whole_decomposition() {
+    // Falls off slowly, so that what is left out is nearly as strong as what is kept.
+    let (m, n) = (136usize, 150usize);
+    let noise = |i: usize| (i as f64 * 12.9898).sin() * 43758.5453 % 1.0;
+    let left = nalgebra::DMatrix::from_fn(m, m, |i, j| noise(i * m + j) * 0.97f64.powi(j as i32));
+    let right = nalgebra::DMatrix::from_fn(m, n, |i, j| noise(7 + i * n + j));
+    let whole = &left * &right;
+    let values: Vec<f32> = whole.transpose().iter().map(|v| *v as f32).collect();
+    let exact = whole.svd(false, false).singular_values;
+    let energy = |k: usize| exact.iter().take(k).map(|s| s * s).sum::<f64>() / exact.norm_squared();
+    let change = Difference {
+        path: "mid_block.attentions.0.proj_in".into(),
+        shape: vec![m, n],
+        values,
+    };
+    let (_, by_rank) = extract(&change, Cut::Rank(12), Dtype::F32).unwrap();
+    assert!(
+        (by_rank.kept - energy(12)).abs() < 1e-6,
+        "{} and {}",
+        by_rank.kept,
+        energy(12)
+    );
+    assert!((by_rank.squared_error / by_rank.energy - (1.0 - energy(12))).abs() < 1e-6);
+    for share in [0.5, 0.9] {
+        let (_, by_energy) = extract(&change, Cut::Energy(share), Dtype::F32).unwrap();
+        let least = (1..=m).find(|k| energy(*k) >= share).unwrap();
+        assert_eq!(by_energy.new_rank, least, "{share}");
+    }
+    for cut in [Cut::Rank(0), Cut::Energy(0.0), Cut::Energy(1.5)] {
+        assert!(extract(&change, cut, Dtype::F32).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 
 mod bake;
 mod compare;
+mod extract;
 mod made;
 mod merge;
 mod report;
@@ -38,6 +39,8 @@ pub enum Command {
     Resize(resize::Args),
     /// Write the weighted sum of adapters as one (LoRA and LoCon)
     Merge(merge::Args),
+    /// Write what a tuned model changed in its base as an adapter
+    Extract(extract::Args),
     /// Write adapters of any kind into the weights of a base
     Bake(bake::Args),
     /// Say how far two adapters are from each other; exit code 1 when they differ
@@ -50,6 +53,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Command::Inspect { path } => inspect(context, &path),
         Command::Resize(args) => resize::run(context, args),
         Command::Merge(args) => merge::run(context, args),
+        Command::Extract(args) => extract::run(context, args),
         Command::Bake(args) => bake::run(context, args),
         Command::Compare(args) => compare::run(context, args),
     }

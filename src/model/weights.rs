@@ -7,6 +7,7 @@
 mod checkpoint;
 mod draws;
 mod mapped;
+mod named;
 mod rewrite;
 mod save;
 
@@ -24,6 +25,7 @@ use checkpoint::Entry;
 pub use draws::Draws;
 use draws::draw;
 pub use mapped::Pages;
+pub use named::Named;
 pub use rewrite::{Change, Stored};
 pub use save::{Saved, save};
 

@@ -25,6 +25,7 @@ fn computed(world: &World, name: &str, dtype: Dtype, from: &[&Path]) -> PathBuf 
         by: "resize".into(),
         program: "assent test".into(),
         base: None,
+        tuned: None,
         from: sources.collect(),
     };
     made.metadata.insert(DERIVED_KEY.into(), derived.text());

@@ -78,6 +78,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         by: "bake".into(),
         program: made::program(),
         base: Some(base_facts(&args.base)?.digest),
+        tuned: None,
         from: sources.iter().map(|(read, _)| read.from.clone()).collect(),
     };
     let bar = made::bar(context, "tensors", copy::tensors(&base)?);

@@ -41,6 +41,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         by: "merge".into(),
         program: made::program(),
         base: None,
+        tuned: None,
         from: sources.iter().map(|s| s.from.clone()).collect(),
     };
     let dtype = args.output.dtype(&sources.iter().collect::<Vec<_>>());

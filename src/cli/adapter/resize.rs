@@ -38,6 +38,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         by: "resize".into(),
         program: made::program(),
         base: None,
+        tuned: None,
         from: vec![source.from.clone()],
     };
     let dtype = args.output.dtype(&[&source]);
