@@ -66,8 +66,10 @@ pub struct TrainingFacts {
     pub dropout: f64,
     /// Width and height of the pictures in pixels.
     pub resolution: (u32, u32),
-    /// Pictures that were trained on.
+    /// Pictures of an epoch, with their repeats.
     pub images: usize,
+    /// The same by the sizes that they were trained in: width and height in pixels.
+    pub buckets: Vec<([u32; 2], usize)>,
     /// Pictures in a batch.
     pub batch: usize,
     /// Optimizer steps done.
@@ -92,10 +94,15 @@ impl TrainingFacts {
         let o = &self.optimisation;
         let none = || "None".to_owned();
         let or_none = |v: Option<f64>| v.map_or_else(none, |v| v.to_string());
-        let batches = self.images.div_ceil(self.batch.max(1)).max(1) as u64;
+        let full = |(_, count): &([u32; 2], usize)| count.div_ceil(self.batch.max(1));
+        let batches = self.buckets.iter().map(full).sum::<usize>().max(1) as u64;
         let epochs = self.steps.saturating_mul(o.accumulation.max(1)).div_ceil(batches);
         let [a, b, c, d, ..] = *self.run.as_bytes();
         let (width, height) = self.resolution;
+        let bucket = |(i, (resolution, count)): (usize, &([u32; 2], usize))| {
+            (i.to_string(), json!({"count": count, "resolution": resolution}))
+        };
+        let buckets: BTreeMap<String, _> = self.buckets.iter().enumerate().map(bucket).collect();
         let mut h: BTreeMap<String, String> = [
             ("ss_session_id", u32::from_be_bytes([a, b, c, d]).to_string()),
             ("ss_steps", self.steps.to_string()),
@@ -145,10 +152,7 @@ impl TrainingFacts {
             ("ss_min_snr_gamma", or_none(o.min_snr_gamma)),
             ("ss_zero_terminal_snr", "False".into()),
             ("ss_resolution", format!("({width}, {height})")),
-            (
-                "ss_bucket_info",
-                json!({"buckets": {"0": {"count": self.images, "resolution": [width, height]}}}).to_string(),
-            ),
+            ("ss_bucket_info", json!({"buckets": buckets}).to_string()),
             // The captions may name people; how often each word occurs is nobody's business but the registry's.
             ("ss_tag_frequency", "{}".into()),
             ("ss_sd_model_hash", self.base.short()),

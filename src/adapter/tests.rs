@@ -248,6 +248,7 @@ fn the_header_has_what_other_tools_read() {
         dropout: 0.0,
         resolution: (64, 64),
         images: 10,
+        buckets: vec![([64, 64], 10)],
         batch: 4,
         steps: 30,
         max_steps: 30,

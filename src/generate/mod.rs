@@ -319,9 +319,10 @@ impl<'a> Drawing<'a> {
         }
         texts.extend(jobs.iter().map(|job| Some(job.prompt)));
         let Conditions { context, pooled } = pipeline.encode(&texts, settings.clip_skip, self.device)?;
+        let size_ids = vec![Pipeline::uncropped(settings.size); texts.len()];
         Ok(Guide {
             context,
-            added: Pipeline::added(pooled, settings.size),
+            added: Pipeline::added(pooled, &size_ids),
             cfg: settings.cfg,
             rescale: settings.rescale,
             extra: None,

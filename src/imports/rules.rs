@@ -19,32 +19,61 @@ pub(super) fn resolution(draft: &mut Draft, name: &str) {
         Some(other) => number(other).into_iter().collect(),
         None => Vec::new(),
     };
+    let fits = |side: &f64| side.fract() == 0.0 && (1.0..=16384.0).contains(side);
+    let several = draft.tool == Tool::OneTrainer && draft.word(name).contains(',');
     let least = sides.iter().copied().fold(f64::INFINITY, f64::min);
-    if !(least.fract() == 0.0 && (1.0..=16384.0).contains(&least)) {
-        draft.note(Group::NotOffered, name, "pictures have one size, a whole number");
-        return;
+    match sides[..] {
+        _ if !sides.iter().all(fits) || sides.is_empty() => {
+            draft.note(Group::NotOffered, name, "expected whole numbers");
+        }
+        [width, height] if width != height && !several => {
+            draft.write("resolution", format!("{width},{height}"), &[name]);
+        }
+        _ => {
+            if sides.iter().any(|side| *side != least) {
+                draft.note(
+                    Group::NotOffered,
+                    name,
+                    "pictures have one size: the smallest is written",
+                );
+            }
+            draft.write("resolution", least as i64, &[name]);
+        }
     }
-    let even = sides.iter().all(|side| *side == least);
-    if !even {
-        draft.note(
-            Group::NotOffered,
-            name,
-            "pictures are square and of one size: the smallest is written",
-        );
-    }
-    draft.write("resolution", least as i64, &[name]);
 }
 
 /// Buckets; without them sd-scripts crops.
 pub(super) fn buckets(draft: &mut Draft, name: &str) {
-    if draft.all.get(name).is_some_and(|values| !values.iter().all(is_off)) {
-        draft.note(
+    let values = draft.all.get(name).map_or(&[][..], Vec::as_slice);
+    match (values.iter().all(is_off), values.len()) {
+        (true, _) => draft.write("fit", "crop_centre", &[name]),
+        (false, 1) => draft.write("enable_bucket", true, &[name]),
+        _ => draft.note(
             Group::NotOffered,
             name,
-            "there are no buckets of aspect ratios: pictures become square as `fit` says",
-        );
-    } else {
-        draft.write("fit", "crop_centre", &[name]);
+            "one value for all pictures, but the datasets differ",
+        ),
+    }
+}
+
+/// Flips, which other trainers make whatever a caption says.
+pub(super) fn flips(draft: &mut Draft, name: &str) {
+    let values = draft.all.get(name).map_or(&[][..], Vec::as_slice);
+    match (values.iter().all(is_off), values.len()) {
+        (true, _) => draft.note(Group::NoEffect, name, "switched off or as usual"),
+        (false, 1) => {
+            draft.write("flip_aug", true, &[name]);
+            draft.state(
+                "flip_aug_keeps_sides",
+                false,
+                "there pictures are flipped whatever their captions say of left and right",
+            );
+        }
+        _ => draft.note(
+            Group::NotOffered,
+            name,
+            "one value for all pictures, but the datasets differ",
+        ),
     }
 }
 
@@ -167,6 +196,25 @@ const NEEDS: &[Need] = &[
         is_scaled,
         "only for huber_schedule constant and exponential",
     ),
+    ("min_bucket_reso", has_buckets, "only beside enable_bucket"),
+    ("max_bucket_reso", has_buckets, "only beside enable_bucket"),
+    ("bucket_reso_steps", has_buckets, "only beside enable_bucket"),
+    ("bucket_no_upscale", has_buckets, "only beside enable_bucket"),
+    (
+        "cache_latents_to_disk",
+        |d| d.ours("random_crop").is_none(),
+        "under random_crop pictures are encoded anew for every step",
+    ),
+    (
+        "cache_text_encoder_outputs_to_disk",
+        |d| !divides(d) && d.ours("enable_wildcard").is_none(),
+        "captions are drawn anew for every step",
+    ),
+    (
+        "cache_text_encoder_outputs_to_disk",
+        |d| d.ours("train_text_encoder").and_then(toml::Value::as_bool) == Some(false),
+        "the text encoders are trained",
+    ),
     ("keep_tokens", divides, OF_TAGS),
     ("keep_tokens_separator", divides, OF_TAGS),
     (
@@ -241,6 +289,10 @@ const NEEDS: &[Need] = &[
     ),
 ];
 
+fn has_buckets(draft: &Draft) -> bool {
+    draft.ours("enable_bucket").is_some()
+}
+
 const OF_TAGS: &str = "only beside shuffle_caption, caption_tag_dropout_rate or token_warmup_step";
 
 fn divides(draft: &Draft) -> bool {
@@ -301,8 +353,22 @@ pub(super) fn finish(draft: &mut Draft, snapshot: Option<&str>) {
         if stable {
             draft.default("fit", "crop_centre");
         } else {
-            let why = "left out, which is on there; here pictures become square as `fit` says";
-            draft.note(Group::NotOffered, "aspect_ratio_bucketing", why);
+            draft.default("enable_bucket", true);
+        }
+    }
+    if !stable && draft.ours("enable_bucket").is_some() {
+        let why = "buckets are made, but of other sizes: those of sd-scripts";
+        draft.note(Group::NotOffered, "aspect_ratio_bucketing", why);
+        let side = match draft.ours("resolution") {
+            Some(toml::Value::Integer(side)) => *side,
+            _ => 512,
+        };
+        // Its longest pictures are four times as long as high.
+        for (key, side) in [("min_bucket_reso", side / 2), ("max_bucket_reso", side * 2)] {
+            draft.state(key, side, "as long and as high as there");
+        }
+        if side < 128 {
+            draft.state("bucket_reso_steps", 8, "the pictures are small");
         }
     }
     let epochs = if stable { "max_train_epochs" } else { "epochs" };

@@ -11,8 +11,7 @@ const COMPUTED: &str = "how the machine computes; here as --device says";
 const TOLD: &str = "logs, names and where things are put";
 const KEPT: &str = "what is kept along the way; every run here can be resumed";
 const CACHES: &str = "what is computed once and kept";
-const AUGMENTED: &str = "pictures are trained on as they are";
-const BUCKETS: &str = "there are no buckets of aspect ratios: pictures become square as `fit` says";
+const AUGMENTED: &str = "pictures are flipped and cut, and otherwise trained on as they are";
 const BLOCKS: &str = "blocks have ranks and rates by rank_pattern, alpha_pattern and lr_pattern; write them there";
 const FOLDERS: &str =
     "a snapshot is trained on: `assent ingest FOLDER`, then `assent snapshot create NAME --policy FILE`";
@@ -62,15 +61,15 @@ pub(super) const TABLE: &[Row] = &[
     ("v2", Idle, "the base says itself what it is"),
     // Pictures.
     ("resolution", Rule(rules::resolution), ""),
-    ("enable_bucket", Rule(rules::buckets), BUCKETS),
-    ("min_bucket_reso", Idle, BUCKETS),
-    ("max_bucket_reso", Idle, BUCKETS),
-    ("bucket_reso_steps", Idle, BUCKETS),
-    ("bucket_no_upscale", Idle, BUCKETS),
+    ("enable_bucket", Rule(rules::buckets), ""),
+    ("min_bucket_reso", Given("min_bucket_reso", Whole), ""),
+    ("max_bucket_reso", Given("max_bucket_reso", Whole), ""),
+    ("bucket_reso_steps", Given("bucket_reso_steps", Whole), ""),
+    ("bucket_no_upscale", Given("bucket_no_upscale", Flag), ""),
     ("resize_interpolation", Missing(&[]), AUGMENTED),
     ("color_aug", Missing(&[]), AUGMENTED),
-    ("flip_aug", Missing(&[]), AUGMENTED),
-    ("random_crop", Missing(&[]), AUGMENTED),
+    ("flip_aug", Rule(rules::flips), ""),
+    ("random_crop", Given("random_crop", Flag), ""),
     ("face_crop_aug_range", Missing(&[]), AUGMENTED),
     ("alpha_mask", Given("alpha_mask", Flag), ""),
     ("masked_loss", Given("masked_loss", Flag), ""),
@@ -337,6 +336,12 @@ pub(super) const TABLE: &[Row] = &[
     ("debug_dataset", Idle, TOLD),
     ("dataset_config", Ask, "give the file with --dataset-config"),
     // Computing.
+    ("cache_latents_to_disk", Given("cache_latents_to_disk", Flag), ""),
+    (
+        "cache_text_encoder_outputs_to_disk",
+        Given("cache_text_encoder_outputs_to_disk", Flag),
+        "",
+    ),
     ("cache_*", Idle, CACHES),
     ("skip_cache_check", Idle, CACHES),
     ("vae_batch_size", Idle, CACHES),

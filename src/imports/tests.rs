@@ -36,7 +36,12 @@ fn options_of_sd_scripts() {
         ("seed = 3", "network_dim", "4"),
         ("seed = 3", "max_train_steps", "1600"),
         ("resolution = \"768,768\"", "resolution", "768"),
-        ("resolution = [512, 640]", "resolution", "512"),
+        ("resolution = [512, 640]", "resolution", "\"512,640\""),
+        ("enable_bucket = true", "enable_bucket", "true"),
+        ("enable_bucket = true\nmin_bucket_reso = 320", "min_bucket_reso", "320"),
+        ("flip_aug = true", "flip_aug", "true"),
+        ("flip_aug = true", "flip_aug_keeps_sides", "false"),
+        ("cache_latents_to_disk = true", "cache_latents_to_disk", "true"),
         ("[a]\nnetwork_args = [\"conv_dim=4\"]", "conv_alpha", "1.0"),
         (
             "network_module = \"lycoris.kohya\"\nnetwork_dim = 8\nnetwork_args = [\"algo=loha\"]",
@@ -76,7 +81,12 @@ fn groups_of_sd_scripts() {
     for (line, group, name) in [
         ("xformers = true", Group::NoEffect, "xformers"),
         ("flip_aug = false", Group::NoEffect, "flip_aug"),
-        ("flip_aug = true", Group::NotOffered, "flip_aug"),
+        ("min_bucket_reso = 320", Group::NoEffect, "min_bucket_reso"),
+        (
+            "cache_latents_to_disk = true\nrandom_crop = true",
+            Group::NoEffect,
+            "cache_latents_to_disk",
+        ),
         ("huber_c = 0.2", Group::NoEffect, "huber_c"),
         ("keep_tokens = 2", Group::NoEffect, "keep_tokens"),
         ("color_aug = true", Group::NotOffered, "color_aug"),
@@ -93,7 +103,6 @@ fn groups_of_sd_scripts() {
             Group::NotOffered,
             "log_with",
         ),
-        ("resolution = [512, 640]", Group::NotOffered, "resolution"),
         ("max_train_epochs = 10", Group::NeedsAnswer, "max_train_epochs"),
         ("train_data_dir = \"/a\"", Group::NeedsAnswer, "train_data_dir"),
         (
@@ -236,6 +245,12 @@ fn settings_of_one_trainer() {
         (r#""unet": {"learning_rate": 2e-4}"#, "learning_rate", "0.0002"),
         (r#""lora_rank": 32"#, "network_dim", "32"),
         (r#""epochs": 5"#, "network_dim", "16"),
+        (r#""resolution": "768""#, "max_bucket_reso", "1536"),
+        (
+            r#""concepts": [{"image": {"enable_random_flip": true}}]"#,
+            "flip_aug",
+            "true",
+        ),
         (
             r#""learning_rate_warmup_steps": 10"#,
             "lr_scheduler",

@@ -315,18 +315,22 @@ impl Pipeline {
         prompt::rows(prompt, &self.tokenizer).cut
     }
 
-    /// What SDXL's U-Net takes besides the context, for pictures that are `size` (width, height) and were never larger
-    /// nor cropped.
+    /// What SDXL's U-Net takes besides the context: of each picture original height and width, crop from the top and from
+    /// the left, and target height and width ([`Pipeline::uncropped`] where it was never larger).
     #[must_use]
-    pub fn added(pooled: Option<Tensor<2>>, [width, height]: [usize; 2]) -> Option<Added> {
+    pub fn added(pooled: Option<Tensor<2>>, size_ids: &[[f32; 6]]) -> Option<Added> {
         let text_embeds = pooled?;
-        let n = text_embeds.dims()[0];
-        let ids = [height, width, 0, 0, height, width].map(|x| x as f32);
-        let time_ids = TensorData::new(ids.repeat(n), [n, ids.len()]);
+        let time_ids = TensorData::new(size_ids.concat(), [size_ids.len(), 6]);
         Some(Added {
             time_ids: Tensor::from_data(time_ids, &text_embeds.device()),
             text_embeds,
         })
+    }
+
+    /// What is said of a picture of this width and height that was never larger nor cropped.
+    #[must_use]
+    pub fn uncropped([width, height]: [usize; 2]) -> [f32; 6] {
+        [height, width, 0, 0, height, width].map(|side| side as f32)
     }
 }
 

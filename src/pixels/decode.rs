@@ -191,6 +191,15 @@ impl Probed<'_> {
         (self.width, self.height)
     }
 
+    /// Width and height once it is upright.
+    pub fn upright(&mut self) -> [u32; 2] {
+        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        match self.decoder.orientation() {
+            Ok(Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH) => [self.height, self.width],
+            _ => [self.width, self.height],
+        }
+    }
+
     /// The format.
     pub fn format(&self) -> Format {
         self.format

@@ -5,7 +5,7 @@ use std::path::Path;
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, Luma};
 
-use super::{Decoded, Fit, Limits, PixelsError, decode_file};
+use super::{Decoded, Limits, PixelsError, Placing, decode_file};
 
 /// Where a mask comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,27 +16,20 @@ pub enum Channel {
     Red,
 }
 
-/// Reads the mask at `path` as `size` × `size` shares: `[size, size]`, rows from the top, 0 to 1, placed as
-/// [`super::load_square`] places the picture. What lies beside the picture counts nothing.
-pub fn load_mask(path: &Path, channel: Channel, size: u32, fit: Fit, limits: &Limits) -> Result<Vec<f32>, PixelsError> {
-    Ok(mask(&decode_file(path, limits)?, channel, size, fit))
+/// Reads the mask at `path` as shares: `[height, width]`, rows from the top, 0 to 1, placed as [`super::planes`] places the
+/// picture. What lies beside the picture counts nothing.
+pub fn load_mask(path: &Path, channel: Channel, placing: &Placing, limits: &Limits) -> Result<Vec<f32>, PixelsError> {
+    Ok(mask(&decode_file(path, limits)?, channel, placing))
 }
 
 /// The mask of a decoded picture; as [`load_mask`].
-pub fn mask(picture: &Decoded, channel: Channel, size: u32, fit: Fit) -> Vec<f32> {
+pub fn mask(picture: &Decoded, channel: Channel, placing: &Placing) -> Vec<f32> {
     let (width, height) = picture.dimensions();
-    let (long, short) = (width.max(height), width.min(height));
-    let scaled =
-        |side: u32| ((f64::from(side) * f64::from(size) / f64::from(long)).round() as u32).clamp(1, size.max(1));
-    let (x, y, w, h, to_w, to_h) = match fit {
-        Fit::PadWhite => (0, 0, width, height, scaled(width), scaled(height)),
-        Fit::CropCentre => ((width - short) / 2, (height - short) / 2, short, short, size, size),
-    };
-    let whole = values(picture.image(), channel, [x, y, w, h]);
-    let small = image::imageops::resize(&whole, to_w, to_h, FilterType::Triangle);
-    let mut canvas = GrayImage::new(size, size);
-    let (left, top) = (i64::from((size - to_w) / 2), i64::from((size - to_h) / 2));
-    image::imageops::replace(&mut canvas, &small, left, top);
+    let laid = placing.of([width, height]);
+    let whole = values(picture.image(), channel, laid.part);
+    let small = image::imageops::resize(&whole, laid.scaled[0], laid.scaled[1], FilterType::Triangle);
+    let mut canvas = GrayImage::new(laid.size[0], laid.size[1]);
+    image::imageops::replace(&mut canvas, &small, laid.at[0], laid.at[1]);
     canvas.pixels().map(|p| f32::from(p.0[0]) / 255.0).collect()
 }
 
@@ -61,6 +54,7 @@ mod tests {
     use image::{Rgba, RgbaImage};
 
     use super::*;
+    use crate::pixels::Fit;
 
     #[test]
     fn a_mask_lies_where_its_picture_lies() {
@@ -72,7 +66,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         drawn.save(&path).unwrap();
-        let read = |channel, fit| load_mask(&path, channel, 4, fit, &Limits::default()).unwrap();
+        let read = |channel, fit| {
+            let placing = Placing::Fit { fit, size: [4, 4] };
+            load_mask(&path, channel, &placing, &Limits::default()).unwrap()
+        };
         let row = |mask: &[f32], y: usize| mask[4 * y..4 * y + 4].to_vec();
         let padded = read(Channel::Alpha, Fit::PadWhite);
         assert_eq!(row(&padded, 0), [0.0; 4], "beside the picture");

@@ -1,5 +1,7 @@
 //! Training an adapter on a verified snapshot: caches, the loop, and the sealed file with its run record.
 
+mod ahead;
+mod latents;
 mod logs;
 mod objective;
 mod texts;
@@ -11,21 +13,23 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use jiff::Timestamp;
 
+use self::ahead::{Kind, store};
+use self::latents::Cached;
 use self::logs::Logs;
-use self::objective::{Adapter, cache};
+use self::objective::Adapter;
 pub(super) use self::texts::MOST_BYTES;
 use self::texts::Texts;
 use super::config::AdapterConfig;
-use super::data::{Entry, Order, caption};
+use super::data::{Entry, Order, Placed, counts, groups};
 use super::engine::{self, Finish, Plan};
 use super::error::TrainError;
-use super::forecast::{Forecast, Pictures as Counts, Shapes, Start, check_captions};
+use super::forecast::{Forecast, Pictures as Counts, Start};
 use super::networks::Networks;
 use super::page::{PAGE, Page, State};
 use super::sets::{Gathered, TrainingSet, check_use};
 use super::tensorboard::{self, EventFile};
 use super::watch::{Curves, Event, Metrics, Stage};
-use super::{facts, masks, state};
+use super::{facts, masks};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::Settings;
@@ -92,7 +96,7 @@ pub struct Product {
 #[must_use]
 pub fn sample_settings(config: &AdapterConfig) -> Settings {
     Settings {
-        size: [config.data.resolution; 2],
+        size: config.data.resolution.size(),
         cfg: 2.5,
         ..Settings::default()
     }
@@ -119,24 +123,15 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             pipeline.unet.config().in_channels
         )));
     }
-    if !c.data.resolution.is_multiple_of(pipeline.vae.factor()) {
-        let factor = pipeline.vae.factor();
-        return Err(TrainError::Setting(format!(
-            "resolution: expected a multiple of {factor}, found {}",
-            c.data.resolution
-        )));
-    }
-    let others = run
-        .others
-        .map(|set| {
-            Entry::of(
-                set,
-                &c.sources.first().map(|first| first.options.clone()).unwrap_or_default(),
-            )
-        })
-        .transpose()?;
+    ahead::divides(c, pipeline.vae.factor())?;
+    let options = c.sources.first().map(|first| first.options.clone()).unwrap_or_default();
+    let others = run.others.map(|set| Placed::all(Entry::of(set, &options)?, &c.data));
+    let others = others.transpose()?;
     let (kept, held) = gathered.divide(&c.sources, c.data.validation_split, c.run.seed);
     let epoch = gathered.epoch(&c.sources, &kept);
+    let Gathered { entries, of } = gathered;
+    let pictures = Placed::all(entries, &c.data)?;
+    let buckets = counts(&pictures, &epoch.turns);
     pipeline.schedule = c
         .target
         .schedule(&pipeline.schedule_config)
@@ -148,15 +143,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         .timesteps(pipeline.schedule.len())
         .map_err(TrainError::Setting)?;
     let trigger = c.run.trigger_phrase.as_deref();
-    let entries = &gathered.entries;
-    let cut = entries.iter().filter(|entry| !entry.subset.allow_long_captions);
-    let cut = cut.map(|entry| {
-        (
-            entry.path.display(),
-            caption(&entry.subset, trigger, &entry.caption, None),
-        )
-    });
-    check_captions(&pipeline, cut)?;
+    ahead::check_lengths(c, &pipeline, &pictures)?;
     let (mut networks, modules) = Networks::new(&pipeline, c, device)?;
     let mut forecast = Forecast {
         pictures: Counts {
@@ -166,37 +153,39 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             others: others.as_ref().map_or(0, Vec::len) as u64,
         },
         epoch: epoch.turns.iter().map(|(_, times)| *times as u64).sum(),
-        sizes: [(format!("{0}x{0}", c.data.resolution), entries.len() as u64)].into(),
         memory_available,
         ..Forecast::default()
     };
-    run.sets.iter().for_each(|set| forecast.exclude(set.snapshot));
-    let side = c.data.resolution / pipeline.vae.factor();
-    let shapes = Shapes {
-        latents: [side; 2],
-        pictures: [c.data.resolution; 2],
-        count: (entries.len() + others.as_ref().map_or(0, Vec::len)) as u64,
-    };
-    look_ahead(run, &mut forecast, (&pipeline, &mut networks, modules), &shapes, stage)?;
+    let shapes = ahead::count(run, &mut forecast, &pictures, others.as_deref(), pipeline.vae.factor());
+    ahead::look(run, &mut forecast, (&pipeline, &mut networks, modules), &shapes, stage)?;
     if run.start.only_plan {
         return Ok(Trained::default());
     }
-    let texts = Arc::new(Texts::new(&pipeline, device));
-    let Gathered { entries, of } = gathered;
-    let mut cached = cache(&pipeline, entries, &texts, run, stage)?;
-    cached.masks = masks::load(&cached.entries, c.data.resolution, cached.shape[1], c.data.fit.into())?;
+    let base_facts = facts::base_facts(&c.run.pretrained_model_name_or_path)?;
+    let latents = store(run, stage.out, &base_facts, Kind::Latents)?;
+    let texts = Texts::new(
+        &pipeline,
+        device,
+        store(run, stage.out, &base_facts, Kind::Texts)?,
+        !c.network.train_text_encoder,
+    );
+    let texts = Arc::new(texts);
+    let tools = (&pipeline, &*texts, latents.as_ref());
+    let cached = Cached::new(pictures, &held, tools, run, stage)?;
     let mut sets = Vec::new();
     if !held.is_empty() {
         sets.push(cached.held_out("held_out", &held, &texts, trigger));
     }
     if let Some(others) = others {
         let all: Vec<usize> = (0..others.len()).collect();
-        sets.push(cache(&pipeline, others, &texts, run, stage)?.held_out("others", &all, &texts, trigger));
+        let others = Cached::new(others, &all, tools, run, stage)?;
+        sets.push(others.held_out("others", &all, &texts, trigger));
     }
 
     pipeline.vae.pages().rest();
     pipeline.rest_text();
-    let mut inputs = facts::inputs(c, run.config_digest, run.sets, (&epoch, held.len()), run.device_name)?;
+    let base_facts = (run.config_digest, base_facts);
+    let mut inputs = facts::inputs(c, base_facts, run.sets, (&epoch, held.len()), run.device_name)?;
     if let Some(masks) = &cached.masks {
         inputs
             .settings
@@ -213,7 +202,8 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         });
     }
     let images = epoch.learned;
-    let order = Order::new([epoch.turns], c.data.train_batch_size, c.run.seed);
+    let groups = groups(&cached.pictures, &epoch.turns);
+    let order = Order::new(groups.into_values(), c.data.train_batch_size, c.run.seed);
     let mut objective = Adapter {
         run,
         texts,
@@ -261,14 +251,14 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     }
 
     objective.pipeline.check_files()?;
-    let header = |steps| facts::header(c, &inputs, &objective.pipeline, (images, steps));
+    let header = |steps| facts::header(c, &inputs, &objective.pipeline, (images, &buckets, steps));
     let (at, kept) = (stage.out.join(ADAPTER), finish.kept_step);
     let facts = keep(&objective, header(kept)?, inputs.claims(kept)?, &at)?;
     let mut wrote = vec![ADAPTER];
     let mut last = None;
     if c.run.save_last_weights {
         engine::show_last(&mut objective, &optimizer);
-        let header = facts::header(c, &inputs, &objective.pipeline, (images, finish.step))?;
+        let header = facts::header(c, &inputs, &objective.pipeline, (images, &buckets, finish.step))?;
         let mut claims = inputs.claims(finish.step)?;
         claims.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
         last = Some(keep(&objective, header, claims, &stage.out.join(LAST))?);
@@ -322,35 +312,6 @@ fn keep(
         receipt: sealed.digest,
         modules: adapter.modules.len() as u64,
     })
-}
-
-/// Completes the plan, tells it, and refuses what there is no room for.
-fn look_ahead(
-    run: &AdapterRun<'_>,
-    plan: &mut Forecast,
-    (pipeline, networks, [found, expected]): (&Pipeline, &mut Networks, [usize; 2]),
-    shapes: &Shapes,
-    stage: &mut Stage<'_>,
-) -> Result<(), TrainError> {
-    let c = run.config;
-    let batch = c.data.train_batch_size as u64 * c.optimisation.gradient_accumulation_steps;
-    plan.modules = found as u64;
-    plan.modules_expected = expected as u64;
-    plan.steps = c.optimisation.max_train_steps;
-    plan.done = match run.resume {
-        true => state::step(&stage.out.join("state"), NAME),
-        false => 0,
-    };
-    plan.pictures_per_step = batch;
-    plan.epochs = (plan.steps * batch) as f64 / plan.epoch.max(1) as f64;
-    plan.disk_available = run.start.computer.disk();
-    plan.measure(run, pipeline, networks, shapes)?;
-    let room = plan.check(run.start.ignore_memory);
-    if room.is_ok() {
-        plan.rehearse(run, pipeline, networks, shapes)?;
-    }
-    stage.tell(&Event::Plan(Box::new(plan.clone())));
-    room
 }
 
 /// How much the loss of each picture counts, given the number of its source; nothing where all count the same.

@@ -1,82 +1,27 @@
 //! The pictures of a verified snapshot and their captions, the order in which they are trained on, and what is drawn for
 //! a step.
 
+mod buckets;
+pub mod cache;
 mod captions;
+mod entry;
 mod order;
+mod placed;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
+pub use buckets::{BucketCount, Buckets, Spot, size_ids};
 pub use captions::{Moment, caption, names_a_side, silent};
+pub use entry::Entry;
 pub use order::{Order, Turn, batch_at, split};
+pub use placed::{Placed, counts, groups};
 
-use super::config::Subset;
 use super::error::TrainError;
-use crate::digest::Sha256Digest;
-use crate::pixels::{self, Decoded, Fit, Limits};
+use crate::pixels::{self, Fit, Placing};
 use crate::snapshot::VerifiedSnapshot;
-
-/// A picture to train on, not yet read.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// SHA-256 of its file.
-    pub image: Sha256Digest,
-    /// Its file.
-    pub path: PathBuf,
-    /// Its caption as it was frozen.
-    pub caption: String,
-    /// How it is drawn.
-    pub subset: Arc<Subset>,
-}
-
-impl Entry {
-    /// The members of a snapshot, in its order.
-    ///
-    /// # Errors
-    /// The first picture without a caption, unless the subset allows it.
-    pub fn of(snapshot: &VerifiedSnapshot, subset: &Arc<Subset>) -> Result<Vec<Self>, TrainError> {
-        let entry = |member: &crate::snapshot::Member| {
-            let own = member.caption.as_deref().map(str::trim).filter(|text| !text.is_empty());
-            match own.or(subset.class_tokens.as_deref()) {
-                None if !subset.allow_empty_captions => Err(TrainError::NoCaption {
-                    path: member.path.clone(),
-                }),
-                text => Ok(Self {
-                    image: member.image,
-                    path: member.path.clone(),
-                    caption: text.unwrap_or_default().to_owned(),
-                    subset: subset.clone(),
-                }),
-            }
-        };
-        snapshot.members().iter().map(entry).collect()
-    }
-
-    /// Reads and decodes the picture.
-    ///
-    /// # Errors
-    /// If it cannot be read, or is another than the one that was verified.
-    pub fn decode(&self) -> Result<Decoded, TrainError> {
-        let limits = Limits::default();
-        let unread = |source| TrainError::Picture {
-            path: self.path.clone(),
-            source,
-        };
-        let bytes = pixels::read_file(&self.path, &limits).map_err(unread)?;
-        let found = Sha256Digest::of_bytes(&bytes);
-        if found != self.image {
-            return Err(TrainError::Changed {
-                path: self.path.clone(),
-                expected: self.image.to_string(),
-                found: found.to_string(),
-            });
-        }
-        pixels::decode(&bytes, &limits).map_err(unread)
-    }
-}
 
 /// Square pictures and their captions in memory.
 #[derive(Debug, Clone, Default)]
@@ -98,9 +43,13 @@ impl Pictures {
     /// The first picture that cannot be read or has no caption.
     pub fn load(snapshot: &VerifiedSnapshot, size: usize, fit: Fit) -> Result<Self, TrainError> {
         let entries = Entry::of(snapshot, &Arc::default())?;
+        let placing = Placing::Fit {
+            fit,
+            size: [size as u32; 2],
+        };
         let pixels = entries
             .par_iter()
-            .map(|entry| Ok(pixels::square(&entry.decode()?, size as u32, fit)))
+            .map(|entry| Ok(pixels::planes(&entry.decode()?, &placing)))
             .collect::<Result<Vec<_>, TrainError>>()?;
         Ok(Self {
             ids: entries.iter().map(|entry| entry.image.to_string()).collect(),

@@ -52,6 +52,19 @@ pub enum TrainError {
         /// The digest of what is there now.
         found: String,
     },
+    /// A picture that no bucket takes.
+    #[error(
+        "no bucket takes the picture `{path}` of {width}×{height} pixels: it is too small, or much longer on one side; \
+         hint: leave it out of the snapshot, or lower bucket_reso_steps"
+    )]
+    NoBucket {
+        /// Its file.
+        path: PathBuf,
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+    },
     /// A mask that cannot be read.
     #[error(
         "the mask `{path}` of a picture cannot be read: {source}; hint: masks are PNG files named as the pictures, in the \

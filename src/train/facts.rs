@@ -6,6 +6,7 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 use super::config::{AdapterConfig, NetworkType};
+use super::data::BucketCount;
 use super::error::TrainError;
 use super::sets::{Epoch, TrainingSet};
 use crate::adapter::{Optimisation, TrainingFacts};
@@ -59,10 +60,10 @@ pub fn base_facts(path: &Path) -> Result<BaseFacts, TrainError> {
 /// Everything that determines the weights.
 ///
 /// # Errors
-/// If the base's files cannot be read.
+/// If settings do not fit each other.
 pub fn inputs(
     config: &AdapterConfig,
-    config_digest: Sha256Digest,
+    (config_digest, base): (Sha256Digest, BaseFacts),
     sets: &[TrainingSet<'_>],
     (epoch, held_out): (&Epoch, usize),
     device: &str,
@@ -111,7 +112,7 @@ pub fn inputs(
     ];
     Ok(RunInputs {
         program: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
-        base: base_facts(&c.run.pretrained_model_name_or_path)?,
+        base,
         snapshot: first.snapshot,
         policy: first.policy,
         further: facts.collect(),
@@ -137,7 +138,7 @@ fn caption_dropout(config: &AdapterConfig) -> f64 {
 }
 
 /// What a configuration calls a value.
-fn name_of(value: &impl serde::Serialize) -> String {
+pub(super) fn name_of(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
@@ -152,7 +153,7 @@ pub fn header(
     config: &AdapterConfig,
     inputs: &RunInputs,
     pipeline: &Pipeline,
-    (images, steps): (usize, u64),
+    (images, buckets, steps): (usize, &[BucketCount], u64),
 ) -> Result<BTreeMap<String, String>, TrainError> {
     let c = config;
     let velocity = matches!(pipeline.schedule.prediction_type(), PredictionType::Velocity);
@@ -193,8 +194,9 @@ pub fn header(
         network_module: network_module.to_owned(),
         network_args,
         dropout: c.network.network_dropout,
-        resolution: (c.data.resolution as u32, c.data.resolution as u32),
-        images,
+        resolution: c.data.resolution.sides().into(),
+        images: buckets.iter().map(|bucket| bucket.turns).sum(),
+        buckets: buckets.iter().map(|b| ([b.width, b.height], b.turns)).collect(),
         batch: c.data.train_batch_size,
         steps,
         max_steps: c.optimisation.max_train_steps,
@@ -223,15 +225,16 @@ pub fn header(
         let rate = c.network.text_encoder_lr.unwrap_or(c.optimisation.peak());
         header.insert("ss_text_encoder_lr".to_owned(), rate.to_string());
     }
-    // sd-scripts writes every option of its objective under this prefix; here those that were set.
-    for (option, value) in c.objective_options() {
+    // sd-scripts writes every option of its data and objective under this prefix; here those that were set.
+    let of_one = |(option, _): &(String, String)| !option.contains('[');
+    for (option, value) in c.objective_options().into_iter().chain(c.data_options()).filter(of_one) {
         let value = match value.as_str() {
             "true" => "True",
             other => other,
         };
         match option.as_str() {
             // These stand there already.
-            "min_snr_gamma" | "noise_offset" => {}
+            "min_snr_gamma" | "noise_offset" | "resolution" | "caption_dropout_rate" => {}
             "debiased_estimation_loss" => drop(header.insert("ss_debiased_estimation".to_owned(), value.to_owned())),
             _ => drop(header.insert(format!("ss_{option}"), value.to_owned())),
         }

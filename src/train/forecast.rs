@@ -310,10 +310,10 @@ fn micro_batch(
         Tensor::<4>::from_data(TensorData::new(values, shape), &device)
     };
     let captions = vec![""; batch];
-    let size = [shapes.pictures[1], shapes.pictures[0]];
-    let (context, added) = networks.conditions(&captions, size, &mut tape).unwrap_or_else(|| {
+    let size_ids = vec![Pipeline::uncropped([shapes.pictures[1], shapes.pictures[0]]); batch];
+    let (context, added) = networks.conditions(&captions, &size_ids, &mut tape).unwrap_or_else(|| {
         let embedded = pipeline.embed(&captions, &device);
-        (embedded.context, Pipeline::added(embedded.pooled, size))
+        (embedded.context, Pipeline::added(embedded.pooled, &size_ids))
     });
     let inputs = Batch {
         latents: random("latents"),

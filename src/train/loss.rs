@@ -142,12 +142,12 @@ pub struct HeldOut {
     pub name: String,
     /// SHA-256 of each picture, which decides its noises.
     pub ids: Vec<String>,
-    /// Scaled latents, `shape` each.
+    /// Scaled latents.
     pub latents: Vec<Vec<f32>>,
-    /// `[C, H, W]`
-    pub shape: [usize; 3],
-    /// Width and height of the pictures in pixels.
-    pub size: [usize; 2],
+    /// `[C, H, W]` of each.
+    pub shapes: Vec<[usize; 3]>,
+    /// What SDXL is told of the size of each.
+    pub size_ids: Vec<[f32; 6]>,
     /// The caption of each.
     pub captions: Vec<Arc<Caption>>,
 }
@@ -212,38 +212,49 @@ pub fn losses(
     device: &Device,
     done: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>, ScheduleError> {
-    let questions: Vec<(usize, usize)> = (0..set.ids.len())
-        .flat_map(|i| at.iter().map(move |&t| (i, t)))
+    // Those of one shape together, otherwise in their order.
+    let mut order: Vec<usize> = (0..set.ids.len()).collect();
+    order.sort_by_key(|&i| set.shapes[i]);
+    let questions: Vec<(usize, usize)> = order
+        .into_iter()
+        .flat_map(|i| (0..at.len()).map(move |k| (i, k)))
         .collect();
-    let mut found = Vec::with_capacity(questions.len());
-    for part in questions.chunks(batch.max(1)) {
-        let noises: Vec<Vec<f32>> = part
-            .iter()
-            .map(|(i, t)| Draws::new(0, &format!("{label}/{}/{t}", set.ids[*i])).normals(set.shape.iter().product()))
-            .collect();
+    let mut found = vec![0.0; questions.len()];
+    let mut answered = 0;
+    let alike = questions.chunk_by(|(i, _), (j, _)| set.shapes[*i] == set.shapes[*j]);
+    for part in alike.flat_map(|alike| alike.chunks(batch.max(1))) {
+        let shape = part.first().map_or([0; 3], |(i, _)| set.shapes[*i]);
+        let noise = |(i, k): &(usize, usize)| {
+            Draws::new(0, &format!("{label}/{}/{}", set.ids[*i], at[*k])).normals(shape.iter().product())
+        };
+        let noises: Vec<Vec<f32>> = part.iter().map(noise).collect();
         let captions = part.iter().map(|(i, _)| &*set.captions[*i]);
-        let (context, added) = conditions(captions, unet, set.size, device);
+        let size_ids: Vec<[f32; 6]> = part.iter().map(|(i, _)| set.size_ids[*i]).collect();
+        let (context, added) = conditions(captions, unet, &size_ids, device);
         let inputs = Batch {
-            latents: stack(part.iter().map(|(i, _)| set.latents[*i].as_slice()), set.shape, device),
-            noise: stack(noises.iter().map(Vec::as_slice), set.shape, device),
-            timesteps: part.iter().map(|(_, t)| *t).collect(),
+            latents: stack(part.iter().map(|(i, _)| set.latents[*i].as_slice()), shape, device),
+            noise: stack(noises.iter().map(Vec::as_slice), shape, device),
+            timesteps: part.iter().map(|(_, k)| at[*k]).collect(),
             context,
             added,
             special: Special::default(),
         };
         let (_, each) = diffusion_loss(unet, schedule, &inputs, &Aim::default(), &mut Tape::new(false))?;
-        found.extend(to_vec(each).iter().map(|&l| f64::from(l)));
-        done(found.len() / at.len().max(1));
+        for ((i, k), loss) in part.iter().zip(to_vec(each)) {
+            found[i * at.len() + k] = f64::from(loss);
+        }
+        answered += part.len();
+        done(answered / at.len().max(1));
     }
     Ok(found)
 }
 
-/// Captions as the U-Net takes them: context `[B, N, D]`, and for SDXL what is added for pictures of this size (width,
-/// height).
+/// Captions as the U-Net takes them: context `[B, N, D]`, and for SDXL what is added, with what it is told of each picture's
+/// size.
 pub fn conditions<'a>(
     captions: impl Iterator<Item = &'a Caption>,
     unet: &UNet,
-    size: [usize; 2],
+    size_ids: &[[f32; 6]],
     device: &Device,
 ) -> (Tensor<3>, Option<Added>) {
     let width = unet.config().cross_attention_dim;
@@ -258,5 +269,5 @@ pub fn conditions<'a>(
     let context = Tensor::from_data(TensorData::new(values, [n, tokens, width]), device);
     let across = pooled.len() / n.max(1);
     let pooled = (across > 0).then(|| Tensor::from_data(TensorData::new(pooled, [n, across]), device));
-    (context, Pipeline::added(pooled, size))
+    (context, Pipeline::added(pooled, size_ids))
 }

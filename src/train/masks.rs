@@ -5,7 +5,7 @@ use std::path::Path;
 use super::data::Entry;
 use super::error::TrainError;
 use crate::digest::Sha256Digest;
-use crate::pixels::{self, Channel, Fit, Limits};
+use crate::pixels::{self, Channel, Limits, Placing};
 
 /// Where the masks are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,43 +16,35 @@ pub enum Source<'a> {
     Folder(&'a Path),
 }
 
-/// The masks of pictures, each `[side, side]` with `size / side` pixels averaged, where any of them has one; those of
-/// sets without masks count everywhere.
+/// The mask of a picture that is placed like this: `[height / factor, width / factor]`.
 ///
 /// # Errors
-/// The first mask that cannot be read.
-pub fn load(entries: &[Entry], size: usize, side: usize, fit: Fit) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
-    if entries.iter().all(|entry| entry.subset.masks().is_none()) {
-        return Ok(None);
-    }
-    let limits = Limits::default();
-    let one = |entry: &Entry| {
-        let path = &entry.path;
-        let (path, channel) = match entry.subset.masks() {
-            None => return Ok(vec![1.0; side * side]),
-            Some(Source::Alpha) => (path.clone(), Channel::Alpha),
-            Some(Source::Folder(folder)) => {
-                let mut name = path.file_stem().unwrap_or_default().to_owned();
-                name.push(".png");
-                (folder.join(name), Channel::Red)
-            }
-        };
-        let whole = pixels::load_mask(&path, channel, size as u32, fit, &limits);
-        let whole = whole.map_err(|source| TrainError::Mask { path, source })?;
-        Ok(averaged(&whole, size, side))
+/// If it cannot be read.
+pub fn load(entry: &Entry, source: Source<'_>, placing: &Placing, factor: usize) -> Result<Vec<f32>, TrainError> {
+    let (path, channel) = match source {
+        Source::Alpha => (entry.path.clone(), Channel::Alpha),
+        Source::Folder(folder) => {
+            let mut name = entry.path.file_stem().unwrap_or_default().to_owned();
+            name.push(".png");
+            (folder.join(name), Channel::Red)
+        }
     };
-    entries.iter().map(one).collect::<Result<_, _>>().map(Some)
+    let whole = pixels::load_mask(&path, channel, placing, &Limits::default());
+    let whole = whole.map_err(|source| TrainError::Mask { path, source })?;
+    Ok(averaged(&whole, placing.size()[0] as usize, factor))
 }
 
-/// Means over squares: `[size, size]` → `[side, side]`, as PyTorch's `interpolate` does it with `mode="area"`.
+/// Means over squares of `factor` places a side: `[height, width]` → `[height / factor, width / factor]`, as PyTorch's
+/// `interpolate` does it with `mode="area"`.
 #[must_use]
-pub fn averaged(whole: &[f32], size: usize, side: usize) -> Vec<f32> {
-    let block = size / side.max(1);
+pub fn averaged(whole: &[f32], width: usize, factor: usize) -> Vec<f32> {
+    let factor = factor.max(1);
+    let (columns, rows) = (width / factor, whole.len() / width.max(1) / factor);
     let mean = |y: usize, x: usize| {
-        let rows = (y * block..(y + 1) * block).map(|row| &whole[row * size + x * block..][..block]);
-        (rows.flatten().map(|&v| f64::from(v)).sum::<f64>() / (block * block) as f64) as f32
+        let rows = (y * factor..(y + 1) * factor).map(|row| &whole[row * width + x * factor..][..factor]);
+        (rows.flatten().map(|&v| f64::from(v)).sum::<f64>() / (factor * factor) as f64) as f32
     };
-    (0..side).flat_map(|y| (0..side).map(move |x| mean(y, x))).collect()
+    (0..rows).flat_map(|y| (0..columns).map(move |x| mean(y, x))).collect()
 }
 
 /// What a run's identity says of its masks.

@@ -123,11 +123,11 @@ impl Networks {
     pub fn conditions(
         &self,
         captions: &[&str],
-        size: [usize; 2],
+        size_ids: &[[f32; 6]],
         tape: &mut Tape,
     ) -> Option<(Tensor<3>, Option<Added>)> {
         let embedded = self.texts.as_ref()?.embed_on(tape, captions, &self.device);
-        Some((embedded.context, Pipeline::added(embedded.pooled, size)))
+        Some((embedded.context, Pipeline::added(embedded.pooled, size_ids)))
     }
 
     /// A pipeline with the networks as they are now, out of autodiff: for validation and samples.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::latents::{Cached, Encoder};
 use super::texts::Texts;
 use super::{AdapterRun, sample_settings};
 use crate::generate::{Drawing, Job};
@@ -12,99 +13,16 @@ use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
 use crate::model::recompute::Tape;
 use crate::model::weights::Draws;
-use crate::pixels;
 use crate::sheet::{Row, Sheet, Tile};
 use crate::train::aim::Aim;
 use crate::train::config::Target;
-use crate::train::data::{Entry, Moment, Order, Turn, caption, silent, stack};
+use crate::train::data::{Moment, Order, Turn, caption, silent, stack};
 use crate::train::engine::Objective;
 use crate::train::error::TrainError;
 use crate::train::loss::{Batch, Caption, HeldOut, Special, conditions, diffusion_loss, validate, weighed};
 use crate::train::networks::Networks;
 use crate::train::noise;
 use crate::train::timesteps::Timesteps;
-use crate::train::watch::{Event, Stage};
-
-/// A set of pictures as the U-Net sees them.
-#[derive(Debug, Clone)]
-pub(super) struct Cached {
-    pub(super) entries: Vec<Entry>,
-    latents: Vec<Vec<f32>>,
-    /// `[C, H, W]`
-    pub(super) shape: [usize; 3],
-    size: [usize; 2],
-    /// How much each place counts, `[H, W]` each, where it is not all the same.
-    pub(super) masks: Option<Vec<Vec<f32>>>,
-}
-
-impl Cached {
-    /// Pictures to be measured, with their captions' texts: whole and in their order.
-    pub(super) fn held_out(
-        &self,
-        name: &str,
-        places: &[usize],
-        embedded: &Texts,
-        trigger: Option<&str>,
-    ) -> (HeldOut, Vec<String>) {
-        let entries = places.iter().map(|&i| &self.entries[i]);
-        let texts: Vec<String> = entries
-            .clone()
-            .map(|entry| caption(&entry.subset, trigger, &entry.caption, None))
-            .collect();
-        let set = HeldOut {
-            name: name.to_owned(),
-            ids: entries.map(|entry| entry.image.to_string()).collect(),
-            latents: places.iter().map(|&i| self.latents[i].clone()).collect(),
-            shape: self.shape,
-            size: self.size,
-            captions: texts.iter().map(|text| embedded.get(text)).collect(),
-        };
-        (set, texts)
-    }
-}
-
-/// Latents (a draw from each picture's distribution, decided by its digest and the seed), once, and the embeddings of
-/// captions that stay as they are, as far as there is room.
-pub(super) fn cache(
-    pipeline: &Pipeline,
-    entries: Vec<Entry>,
-    texts: &Texts,
-    run: &AdapterRun<'_>,
-    stage: &mut Stage<'_>,
-) -> Result<Cached, TrainError> {
-    let (c, device, size) = (run.config, run.device, run.config.data.resolution);
-    stage.tell(&Event::Phase {
-        name: "caching".to_owned(),
-        total: entries.len() as u64,
-        done: 0,
-    });
-    let mut cached = Cached {
-        entries: Vec::new(),
-        latents: Vec::new(),
-        shape: [0; 3],
-        size: [size; 2],
-        masks: None,
-    };
-    let trigger = c.run.trigger_phrase.as_deref();
-    for entry in &entries {
-        let pixels = pixels::square(&entry.decode()?, size as u32, c.data.fit.into());
-        let (mean, logvar) = pipeline
-            .vae
-            .encode(stack(std::iter::once(pixels.as_slice()), [3, size, size], device));
-        let [_, channels, h, w] = mean.dims();
-        cached.shape = [channels, h, w];
-        let noise = Draws::new(c.run.seed, &format!("latent/{}", entry.image)).normals(channels * h * w);
-        let noise = Tensor::from_data(TensorData::new(noise, [1, channels, h, w]), device);
-        let latent = (mean + logvar.mul_scalar(0.5).exp() * noise).mul_scalar(pipeline.vae.scaling_factor());
-        cached.latents.push(to_vec(latent));
-        if !c.network.train_text_encoder && !entry.subset.varies() && !texts.is_full() {
-            texts.get(&caption(&entry.subset, trigger, &entry.caption, None));
-        }
-        stage.tell(&Event::Tick);
-    }
-    cached.entries = entries;
-    Ok(cached)
-}
 
 /// The adapter on its base, and what it learns from.
 #[derive(Clone)]
@@ -181,7 +99,7 @@ impl Adapter<'_> {
         let c = self.run.config;
         let mut words = Draws::new(c.run.seed, &format!("adapter/{micro_batch}/captions"));
         let mut one = |turn: &Turn| {
-            let entry = &self.cached.entries[turn.picture];
+            let entry = &self.cached.pictures[turn.picture].entry;
             let dropped = draws.uniform() < entry.subset.caption_dropout_rate;
             if dropped || silent(&entry.subset, turn.epoch) {
                 return String::new();
@@ -212,30 +130,35 @@ impl Objective for Adapter<'_> {
         self.networks.roll(micro_batch);
         let turns = self.order.batch(micro_batch);
         let indices: Vec<usize> = turns.iter().map(|turn| turn.picture).collect();
+        let [channels, height, width] = turns.first().map_or([0; 3], |turn| self.cached.shape(turn.picture));
         let mut draws = Draws::new(c.run.seed, &format!("adapter/{micro_batch}"));
-        let (timesteps, chances) = self.timesteps.draw(indices.len(), &mut draws);
+        let (timesteps, chances) = self.timesteps.draw(turns.len(), &mut draws);
         let texts = self.captions(micro_batch, &turns, &mut draws);
-        let [a, b, d] = self.cached.shape;
-        let shape = [indices.len(), a, b, d];
+        let shape = [turns.len(), channels, height, width];
         let plain = draws.normals(shape.iter().product());
-        let latents: Vec<&[f32]> = indices.iter().map(|&i| self.cached.latents[i].as_slice()).collect();
+        let encoder = Encoder::new(&self.pipeline, self.run);
+        let samples = self.cached.samples(&encoder, micro_batch, &turns)?;
+        let latents: Vec<&[f32]> = samples.iter().map(|sample| sample.latents.as_slice()).collect();
         let (noise, input) = noises(&c.target, (c.run.seed, micro_batch), &latents.concat(), shape, plain);
         let tensor = |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
-        let mask = self.cached.masks.as_ref().map(|masks| {
-            let rows = indices.iter().map(|&i| masks[i].as_slice());
-            stack(rows, [1, b, d], &device)
-        });
+        let masks = samples.iter().filter_map(|sample| sample.mask.as_deref());
+        let mask = self
+            .cached
+            .masks
+            .as_ref()
+            .map(|_| stack(masks, [1, height, width], &device));
+        let size_ids: Vec<[f32; 6]> = samples.iter().map(|sample| sample.size_ids).collect();
         let words: Vec<&str> = texts.iter().map(String::as_str).collect();
         let unet = &self.networks.unet;
-        let (context, added) = match self.networks.conditions(&words, self.cached.size, tape) {
+        let (context, added) = match self.networks.conditions(&words, &size_ids, tape) {
             Some(fresh) => fresh,
             None => {
                 let embedded: Vec<Arc<Caption>> = texts.iter().map(|text| self.texts.get(text)).collect();
-                conditions(embedded.iter().map(|c| &**c), unet, self.cached.size, &device)
+                conditions(embedded.iter().map(|c| &**c), unet, &size_ids, &device)
             }
         };
         let batch = Batch {
-            latents: stack(latents.into_iter(), self.cached.shape, &device),
+            latents: stack(latents.into_iter(), [channels, height, width], &device),
             noise: tensor(noise),
             timesteps,
             context,
@@ -289,10 +212,10 @@ impl Objective for Adapter<'_> {
         let now = self.networks.at_rest(&self.pipeline);
         let drawn = Drawing::new(&now, &now.unet, &settings, self.run.device)
             .draw(&Job::each(&prompts, c.run.seed), &mut |_| Ok(()))?;
-        let side = c.data.resolution as u32;
+        let [width, height] = c.data.resolution.sides();
         let tiles = drawn
             .iter()
-            .map(|p| Tile::from_planes(side, side, &p.planes).map(Some))
+            .map(|p| Tile::from_planes(width, height, &p.planes).map(Some))
             .collect::<Result<_, _>>()?;
         let sheet = Sheet {
             title: format!("{} · step {step}", c.run.output_name),
@@ -301,7 +224,7 @@ impl Objective for Adapter<'_> {
                 label: String::new(),
                 tiles,
             }],
-            side,
+            side: width.max(height),
         };
         Ok(Some(sheet.png()?))
     }

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::Device;
 
 use crate::model::pipeline::Pipeline;
+use crate::train::data::cache::{Found, Store};
+use crate::train::error::TrainError;
 use crate::train::loss::Caption;
+use crate::train::watch::{Event, Stage};
 
 /// Bytes of embeddings that are kept: beyond it those that were not asked for longest are encoded again at need.
 pub(in crate::train) const MOST_BYTES: usize = 256 << 20;
@@ -16,6 +19,9 @@ pub(super) struct Texts {
     pipeline: Pipeline,
     device: Device,
     kept: Mutex<Kept>,
+    store: Option<Store>,
+    /// Whether captions are encoded here, and not by encoders under training.
+    serves: bool,
 }
 
 #[derive(Default)]
@@ -26,11 +32,14 @@ struct Kept {
 }
 
 impl Texts {
-    pub fn new(pipeline: &Pipeline, device: &Device) -> Self {
+    /// Encoders that `serve` the training, and not only what is measured and drawn.
+    pub fn new(pipeline: &Pipeline, device: &Device, store: Option<Store>, serves: bool) -> Self {
         Self {
             pipeline: pipeline.clone(),
             device: device.clone(),
             kept: Mutex::default(),
+            store,
+            serves,
         }
     }
 
@@ -39,13 +48,53 @@ impl Texts {
         if let Some(known) = self.kept().find(text) {
             return known;
         }
-        let fresh: Arc<Caption> = Arc::new(self.pipeline.embed(&[text], &self.device).into());
-        self.kept().keep(text, &fresh, MOST_BYTES);
-        fresh
+        let caption = self.stored(text).unwrap_or_else(|| self.encode(text));
+        let caption = Arc::new(caption);
+        self.kept().keep(text, &caption, MOST_BYTES);
+        caption
+    }
+
+    /// Encodes a caption before the first step, if it will be asked for and there is room for it; with files, all that do
+    /// not vary get theirs.
+    pub fn prepare(&self, text: &str, varies: bool, stage: &mut Stage<'_>) -> Result<(), TrainError> {
+        if !self.serves || varies {
+            return Ok(());
+        }
+        let Some(store) = &self.store else {
+            if !self.is_full() {
+                self.get(text);
+            }
+            return Ok(());
+        };
+        let key = store.key(&text)?;
+        match store.read(&key) {
+            Found::Parts(_) => return Ok(()),
+            Found::Broken(name) => stage.tell(&Event::Warning {
+                text: format!("`{name}` in the cache is damaged: it is computed again"),
+            }),
+            Found::Nothing => {}
+        }
+        let caption = self.get(text);
+        store.write(&key, &[&caption.context, &caption.pooled])
+    }
+
+    fn encode(&self, text: &str) -> Caption {
+        self.pipeline.embed(&[text], &self.device).into()
+    }
+
+    fn stored(&self, text: &str) -> Option<Caption> {
+        let store = self.store.as_ref()?;
+        match store.read(&store.key(&text).ok()?) {
+            Found::Parts(parts) => {
+                let [context, pooled] = <[Vec<f32>; 2]>::try_from(parts).ok()?;
+                Some(Caption { context, pooled })
+            }
+            Found::Broken(_) | Found::Nothing => None,
+        }
     }
 
     /// Whether another caption would push one out.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         let kept = self.kept();
         kept.bytes + kept.bytes / kept.embedded.len().max(1) > MOST_BYTES
     }

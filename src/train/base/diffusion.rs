@@ -88,13 +88,12 @@ impl Objective for Diffusion<'_> {
             self.run.device,
         );
         let shown = &self.held[..self.held.len().min(MEASURED)];
-        let mut set = HeldOut {
-            shape: self.shape,
-            ..HeldOut::default()
-        };
+        let mut set = HeldOut::default();
         for &i in shown {
             set.ids.push(self.run.pictures.ids[i].clone());
             set.latents.push(self.latents[i].clone());
+            set.shapes.push(self.shape);
+            set.size_ids.push(Pipeline::uncropped([self.run.pictures.size; 2]));
             set.captions.push(Arc::new(Caption {
                 context: to_vec(text.forward(&self.tokens[i..=i], device).last),
                 pooled: Vec::new(),

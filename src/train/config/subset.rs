@@ -13,6 +13,12 @@ use crate::train::masks::Source;
 pub struct Subset {
     /// How often each picture is in an epoch.
     pub num_repeats: usize,
+    /// Every second time, by chance, a picture is mirrored, left to right.
+    pub flip_aug: bool,
+    /// Pictures whose captions say left or right are never mirrored.
+    pub flip_aug_keeps_sides: bool,
+    /// What does not fit of a picture is cut off where chance says, and not on both sides alike.
+    pub random_crop: bool,
     /// Train on pictures without a caption too.
     pub allow_empty_captions: bool,
     /// Train on captions that the text encoders cut.
@@ -61,6 +67,9 @@ impl Default for Subset {
     fn default() -> Self {
         Self {
             num_repeats: 1,
+            flip_aug: false,
+            flip_aug_keeps_sides: true,
+            random_crop: false,
             allow_empty_captions: false,
             allow_long_captions: false,
             class_tokens: None,
@@ -124,6 +133,12 @@ impl Subset {
         needs(self.keep_tokens > 0, "keep_tokens", self.divides(), of_tags)?;
         let separator = self.keep_tokens_separator.is_some();
         needs(separator, "keep_tokens_separator", self.divides(), of_tags)?;
+        needs(
+            !self.flip_aug_keeps_sides,
+            "flip_aug_keeps_sides",
+            self.flip_aug,
+            "set flip_aug = true",
+        )?;
         needs(
             self.token_warmup_min != 1,
             "token_warmup_min",
