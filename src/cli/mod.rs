@@ -34,6 +34,7 @@ mod pledge;
 mod policy;
 mod policy_count;
 mod proof;
+mod replay;
 mod review;
 mod sheet;
 mod snapshot;

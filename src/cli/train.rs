@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::bar::Bar;
 use super::computer::Here;
 use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
-use super::{Context, Exit, Style, names, plan};
+use super::{Context, Exit, Style, names, plan, replay};
 use crate::consent::Policy;
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::receipt::{self, SnapshotFacts};
@@ -45,7 +45,14 @@ Every snapshot is verified first, and each one stands in run.json, receipt, regi
 #[command(after_long_help = SETS)]
 pub struct Args {
     /// The configuration: TOML with kohya's option names
-    pub config: PathBuf,
+    #[arg(required_unless_present = "replay")]
+    pub config: Option<PathBuf>,
+    /// Repeat a recorded run and compare: its folder, its run.json, its adapter, or a digest that the registry knows
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub replay: Option<PathBuf>,
+    /// The base of the run that is repeated, where its configuration does not lead to it any more
+    #[arg(long, value_name = "DIR|FILE", requires = "replay")]
+    pub base: Option<PathBuf>,
     /// Where the adapter, its record and its curves go [default: runs/OUTPUT_NAME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -66,82 +73,124 @@ pub struct Args {
 /// The configuration as it was given, in the output folder.
 pub const CONFIG: &str = "config.toml";
 
-/// Trains, records the run and the adapter in the registry, and says how the losses ended.
+/// A training, ready to begin.
+pub(super) struct Job<'a> {
+    /// The settings.
+    pub config: &'a AdapterConfig,
+    /// Digest of their text.
+    pub digest: Sha256Digest,
+    /// The output folder.
+    pub out: &'a Path,
+    /// Where to compute.
+    pub device: &'a DeviceArgs,
+    /// Whether to continue.
+    pub resume: bool,
+    /// Whether to end with the plan.
+    pub dry_run: bool,
+    /// Whether to try with too little memory.
+    pub ignore_memory: bool,
+}
+
+/// Trains, records the run and the adapter in the registry, and says how the losses ended; or repeats a run.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
-    let (config, digest) = AdapterConfig::read(&args.config)?;
+    if let Some(named) = &args.replay {
+        return replay::run(context, &args, named);
+    }
+    let Some(file) = &args.config else {
+        bail!("expected a configuration, or --replay RUN");
+    };
+    let (config, digest) = AdapterConfig::read(file)?;
     let out = args
         .out
         .unwrap_or_else(|| Path::new("runs").join(&config.run.output_name));
     check_folder(&out, args.resume)?;
     let mut registry = context.open_registry()?;
-    if names_artists(context, &registry, &config)? {
+    let kept = out.join(CONFIG);
+    let text = fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    if args.resume && kept.exists() && fs::read(&kept).ok().as_ref() != Some(&text) {
+        let what = "its configuration".to_owned();
+        return Err(TrainError::OtherRun { path: kept, what }.into());
+    }
+    let job = Job {
+        config: &config,
+        digest,
+        out: &out,
+        device: &args.device,
+        resume: args.resume,
+        dry_run: args.dry_run,
+        ignore_memory: args.ignore_memory,
+    };
+    let begin = || {
+        fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
+        write_atomic(&kept, &text).with_context(|| format!("cannot write into `{}`", out.display()))
+    };
+    let Some(trained) = train(context, &registry, &job, &begin)? else {
         return Ok(Exit::Findings);
+    };
+    if !args.dry_run {
+        record(&mut registry, &trained, &out, context)?;
+        report(context, &trained, &out)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Trains, unless somebody who opted out is named, which is told. `begin` is called before anything is written.
+pub(super) fn train(
+    context: &Context,
+    registry: &Registry,
+    job: &Job<'_>,
+    begin: &dyn Fn() -> Result<()>,
+) -> Result<Option<Trained>> {
+    let config = job.config;
+    if names_artists(context, registry, config)? {
+        return Ok(None);
     }
     let clock = || context.clock();
     let stop = stop_flag()?;
-    let mut watch: Box<dyn Watch> = match (context.json, args.dry_run) {
-        (true, _) => Box::new(Lines(context)),
+    let mut watch: Box<dyn Watch> = match (context.json, job.dry_run) {
+        (true, _) => Box::new(Lines::new(context)),
         (false, true) => Box::new(Plans(context)),
         (false, false) => Box::new(Bar::new(context)),
     };
-    let device = args.device.get()?;
+    let device = job.device.get()?;
     let computer = Here {
-        out: out.clone(),
-        on_processor: args.device.name() == "flex",
+        out: job.out.to_owned(),
+        on_processor: job.device.name() == "flex",
         start: Instant::now(),
     };
-    let trained = {
-        let verify = |registry: &Registry, name: &str| -> Result<VerifiedSnapshot> {
-            snapshot::verify(registry, name, context.now).hint(format!(
-                "run `assent snapshot verify {name}` to see what changed since it was frozen"
-            ))
-        };
-        let others = config.run.validation_snapshot.as_deref();
-        let others = others.map(|name| verify(&registry, name)).transpose()?;
-        let sets = verified(&config, |name| verify(&registry, name))?;
-        let sets = training_sets(&sets);
-        let job = AdapterRun {
-            config: &config,
-            config_digest: digest,
-            sets: &sets,
-            others: others.as_ref(),
-            device: &device,
-            device_name: &args.device.name(),
-            resume: args.resume,
-            start: Start {
-                computer: &computer,
-                ignore_memory: args.ignore_memory,
-                only_plan: args.dry_run,
-            },
-            clock: &clock,
-        };
-        obligations(context, &sets);
-        if !args.dry_run {
-            fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
-            let text = fs::read(&args.config).with_context(|| format!("cannot read `{}`", args.config.display()))?;
-            let kept = out.join(CONFIG);
-            if args.resume && kept.exists() && fs::read(&kept).ok().as_ref() != Some(&text) {
-                let what = "its configuration".to_owned();
-                return Err(TrainError::OtherRun { path: kept, what }.into());
-            }
-            write_atomic(&kept, &text).with_context(|| format!("cannot write into `{}`", out.display()))?;
-        }
-        train_adapter(
-            &job,
-            &mut Stage {
-                out: &out,
-                watch: watch.as_mut(),
-                stop: &stop,
-            },
-        )?
+    let verify = |name: &str| -> Result<VerifiedSnapshot> {
+        snapshot::verify(registry, name, context.now).hint(format!(
+            "run `assent snapshot verify {name}` to see what changed since it was frozen"
+        ))
     };
-    drop(watch);
-    if args.dry_run {
-        return Ok(Exit::Done);
+    let others = config.run.validation_snapshot.as_deref().map(verify).transpose()?;
+    let sets = verified(config, verify)?;
+    let sets = training_sets(&sets);
+    let run = AdapterRun {
+        config,
+        config_digest: job.digest,
+        sets: &sets,
+        others: others.as_ref(),
+        device: &device,
+        device_name: &job.device.name(),
+        resume: job.resume,
+        start: Start {
+            computer: &computer,
+            ignore_memory: job.ignore_memory,
+            only_plan: job.dry_run,
+        },
+        clock: &clock,
+    };
+    obligations(context, &sets);
+    if !job.dry_run {
+        begin()?;
     }
-    record(&mut registry, &trained, &out, context)?;
-    report(context, &trained, &out)?;
-    Ok(Exit::Done)
+    let mut stage = Stage {
+        out: job.out,
+        watch: watch.as_mut(),
+        stop: &stop,
+    };
+    Ok(Some(train_adapter(&run, &mut stage)?))
 }
 
 /// Each snapshot that a configuration trains on, verified, with what its pictures are for.
@@ -302,12 +351,41 @@ impl Watch for Plans<'_> {
     }
 }
 
-/// Each event as a line of JSON on stdout.
-struct Lines<'a>(&'a Context);
+/// Each event as a line of JSON on stdout; those of steps with the seconds that are left at the pace so far.
+struct Lines<'a> {
+    context: &'a Context,
+    start: Instant,
+    done: u64,
+    total: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            start: Instant::now(),
+            done: 0,
+            total: 0,
+        }
+    }
+
+    fn line(&self, event: &Event) -> Result<()> {
+        let mut line = serde_json::to_value(event)?;
+        if let (Event::Step { step, .. }, Some(line)) = (event, line.as_object_mut()) {
+            let pace = self.start.elapsed().as_secs_f64() / step.saturating_sub(self.done).max(1) as f64;
+            let left = pace * self.total.saturating_sub(*step) as f64;
+            line.insert("seconds_left".to_owned(), ((left * 10.0).round() / 10.0).into());
+        }
+        self.context.json_line(&line)
+    }
+}
 
 impl Watch for Lines<'_> {
     fn event(&mut self, event: &Event) {
+        if let Event::Phase { total, done, .. } = event {
+            (self.start, self.done, self.total) = (Instant::now(), *done, *total);
+        }
         // A reader that went away does not end a training; the files are what counts.
-        let _ = self.0.json_line(event);
+        let _ = self.line(event);
     }
 }

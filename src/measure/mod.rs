@@ -240,8 +240,8 @@ fn each(
         name: what.to_owned(),
         ids: seen.subjects.iter().map(|s| s.sha256.to_string()).collect(),
         latents: seen.latents.clone(),
-        shape: seen.shape,
-        size: [side(2), side(1)],
+        shapes: vec![seen.shape; seen.latents.len()],
+        size_ids: vec![Pipeline::uncropped([side(2), side(1)]); seen.latents.len()],
         captions: seen
             .subjects
             .iter()

@@ -15,7 +15,7 @@ mod subset;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use data::{Data, Fit, Resolution};
 pub use datasets::Source;
@@ -59,18 +59,20 @@ impl AdapterConfig {
             path: path.to_owned(),
             message,
         };
-        let mut parsed = Self::parse(&text).map_err(config)?;
-        let beside = path.parent().unwrap_or(Path::new("."));
-        let base = &mut parsed.run.pretrained_model_name_or_path;
-        *base = beside.join(&*base);
-        if let Some(logs) = &mut parsed.run.logging_dir {
-            *logs = beside.join(&*logs);
-        }
-        parsed.sources.iter_mut().for_each(|source| source.resolve(beside));
-        if let Some(cache) = &mut parsed.data.cache_dir {
-            *cache = beside.join(&*cache);
-        }
-        Ok((parsed, Sha256Digest::of_bytes(text.as_bytes())))
+        let parsed = Self::parse(&text).map_err(config)?;
+        let placed = parsed.placed(path.parent().unwrap_or(Path::new(".")));
+        Ok((placed, Sha256Digest::of_bytes(text.as_bytes())))
+    }
+
+    /// The same with its paths relative to this folder.
+    #[must_use]
+    pub fn placed(mut self, folder: &Path) -> Self {
+        let place = |path: &mut PathBuf| *path = folder.join(&*path);
+        place(&mut self.run.pretrained_model_name_or_path);
+        self.run.logging_dir.iter_mut().for_each(place);
+        self.data.cache_dir.iter_mut().for_each(place);
+        self.sources.iter_mut().for_each(|source| source.resolve(folder));
+        self
     }
 
     /// The options of data, adapter, objective and optimisation that are not as they are without the user's word, as text.
