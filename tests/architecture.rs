@@ -47,7 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // Plain values of what they name; of `snapshot` also its safe Markdown, of `sheet` its safe HTML.
-    ("documents", &["digest", "snapshot", "receipt", "sheet"]),
+    ("documents", &["digest", "snapshot", "receipt", "keys", "sheet"]),
     (
         "measure",
         &["audit", "digest", "fingerprint", "generate", "model", "pixels", "train"],
@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["registry"]),
     ("ed25519_dalek", &["keys"]),
+    ("p256", &["keys"]),
     ("c2pa", &["signals", "label"]),
     (
         "burn",

@@ -1,5 +1,7 @@
 //! `assent document`: a training set or an adapter in the forms that others read.
 
+mod signing;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ pub struct Args {
     /// Which kind
     #[arg(value_enum)]
     pub kind: Kind,
-    /// The name of a snapshot, an adapter, or the folder of a run
+    /// The name of a snapshot, an adapter, or the folder of a run; `model-signing` signs every file of a folder
     #[arg(value_name = "SNAPSHOT|ADAPTER")]
     pub subject: OsString,
     /// Write to this file instead of stdout
@@ -45,6 +47,9 @@ pub struct Args {
     /// The base model by the name under which others find it
     #[arg(long, value_name = "NAME")]
     pub base: Option<String>,
+    /// The private key of a signature: ECDSA on P-256, as PEM
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
     /// How to write the public summary
     #[arg(long, value_enum, default_value_t)]
     pub format: Written,
@@ -60,6 +65,8 @@ pub enum Kind {
     CycloneDx,
     /// SPDX 3.0.1 with its profiles for AI and datasets
     Spdx,
+    /// A signature that OpenSSF's `model_signing verify key` checks
+    ModelSigning,
     /// The European Union's public summary of training content
     EuSummary,
     /// A README.md as the Hugging Face hub reads it
@@ -78,7 +85,6 @@ pub enum Written {
 
 /// Writes it.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
-    let subject = subject_of(context, &args.subject)?;
     let told = Told {
         provider: args.provider,
         url: args.url,
@@ -90,14 +96,17 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Written::Markdown => Page::Markdown,
         Written::Html => Page::Html,
     };
+    let (now, output) = (context.now, args.output.as_deref());
+    let subject = || subject_of(context, &args.subject);
     let text = match args.kind {
-        Kind::Croissant => documents::croissant(&subject, &told, context.now)?,
-        Kind::CycloneDx => documents::cyclonedx(&subject, &told, context.now)?,
-        Kind::Spdx => documents::spdx(&subject, &told, context.now)?,
-        Kind::EuSummary => documents::eu_summary(&subject, &told, context.now, page)?,
-        Kind::ModelCard => documents::model_card(&subject, &told)?,
+        Kind::Croissant => documents::croissant(&subject()?, &told, now)?,
+        Kind::CycloneDx => documents::cyclonedx(&subject()?, &told, now)?,
+        Kind::Spdx => documents::spdx(&subject()?, &told, now)?,
+        Kind::ModelSigning => signing::bundle(context, Path::new(&args.subject), args.key.as_deref(), output)?,
+        Kind::EuSummary => documents::eu_summary(&subject()?, &told, now, page)?,
+        Kind::ModelCard => documents::model_card(&subject()?, &told)?,
     };
-    write(context, &text, args.output.as_deref())?;
+    write(context, &text, output)?;
     Ok(Exit::Done)
 }
 

@@ -12,6 +12,7 @@ mod croissant;
 mod cyclonedx;
 mod model;
 mod set;
+mod signing;
 mod spdx;
 mod summary;
 #[cfg(test)]
@@ -23,10 +24,12 @@ pub use croissant::croissant;
 pub use cyclonedx::cyclonedx;
 pub use model::Model;
 pub use set::{Picture, Set, Whole};
+pub use signing::{Files, IGNORED, model_signing};
 pub use spdx::spdx;
 pub use summary::{Page, eu_summary};
 
 use crate::digest::CanonicalError;
+use crate::keys::KeyError;
 use crate::receipt::ReceiptError;
 
 /// What can go wrong with a document.
@@ -54,6 +57,9 @@ pub enum DocumentError {
     /// A receipt or a run record cannot be used.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// What a document is about: the training sets, and the adapter unless it is about a set alone.

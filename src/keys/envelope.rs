@@ -111,7 +111,7 @@ impl Envelope {
 }
 
 /// DSSE's pre-authentication encoding: what is signed, in which no two pairs of type and payload are the same.
-fn encoded(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+pub(super) fn encoded(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
     bytes

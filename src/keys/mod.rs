@@ -4,6 +4,7 @@
 //! OpenSSL reads and writes both. Randomness is an argument, so that this room never asks the system for any.
 
 mod certificate;
+mod ecdsa;
 mod envelope;
 mod statement;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
+pub use ecdsa::EcdsaKey;
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, Signed};
 pub use statement::{STATEMENT_PAYLOAD_TYPE, Statement, Subject, SubjectDigest};
 
