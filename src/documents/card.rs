@@ -186,7 +186,7 @@ fn training_set(out: &mut String, set: &Set) -> std::fmt::Result {
     let text = |text: &str| escape_markdown(&plain(text));
     writeln!(
         out,
-        "{}: {} pictures, Merkle root `{}`.\n",
+        "{}: {} pictures, root `{}`.\n",
         text(&set.name()),
         set.claims.members,
         set.claims.snapshot

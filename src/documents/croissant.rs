@@ -52,7 +52,7 @@ pub fn croissant(subject: &Subject, told: &Told, at: Timestamp) -> Result<String
     put("datePublished", json!(text::seconds(at)));
     put(
         "identifier",
-        json!({"@type": "sc:PropertyValue", "propertyID": "Merkle root (RFC 6962, SHA-256)", "value": set.claims.snapshot}),
+        json!({"@type": "sc:PropertyValue", "propertyID": "SHA-256 root of the snapshot", "value": set.claims.snapshot}),
     );
     let licenses = licenses(document.members.as_slice());
     if !licenses.is_empty() {
@@ -157,8 +157,7 @@ fn distribution(set: &Set, whole: &Whole) -> Result<Vec<Value>, DocumentError> {
     let file = format!("{}.json", whole.document.name);
     let mut all = vec![json!({
         "@type": "cr:FileObject", "@id": "snapshot", "name": file, "contentUrl": file,
-        "description": "The frozen set: members with the records of the consent they rest on, exclusions, policy, \
-                        Merkle root.",
+        "description": "The frozen set: members with the records of the consent they rest on, exclusions, policy, root.",
         "encodingFormat": "application/json", "sha256": set.file()?,
     })];
     let formats: BTreeSet<&str> = whole.pictures.values().map(|picture| picture.format.as_str()).collect();

@@ -134,11 +134,11 @@ fn card(model: &Model, subject: &Subject) -> Value {
     if !duties.is_empty() {
         considerations.insert("technicalLimitations".into(), json!(duties));
     }
-    let kept_out: u64 = subject.sets.iter().map(Set::kept_out).sum();
-    if kept_out > 0 {
+    let refused: u64 = subject.sets.iter().flat_map(Set::refused).map(|(_, count)| count).sum();
+    if refused > 0 {
         let risk = json!([{
-            "name": "Works whose makers refused their use, or did not allow it",
-            "mitigationStrategy": format!("Pictures kept out of the training set: {kept_out}"),
+            "name": "Works whose use for this was refused",
+            "mitigationStrategy": format!("Such pictures were kept out of the training set: {refused}"),
         }]);
         considerations.insert("ethicalConsiderations".into(), risk);
     }
@@ -189,7 +189,7 @@ fn data(set: &Set, told: &Told) -> Result<Value, DocumentError> {
         }]),
     );
     let mut properties = vec![
-        property("assent:snapshot:merkle_root", &set.claims.snapshot),
+        property("assent:snapshot:root", &set.claims.snapshot),
         property("assent:snapshot:members", &set.claims.members),
         property("assent:snapshot:policy_sha256", &set.claims.policy),
         property("assent:snapshot:purpose", &set.claims.purpose),

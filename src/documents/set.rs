@@ -75,9 +75,10 @@ impl Set {
         each.filter(|license| *license != "none").collect()
     }
 
-    /// How many pictures were kept out.
-    pub(super) fn kept_out(&self) -> u64 {
-        self.claims.excluded.values().sum()
+    /// Pictures that were kept out because somebody refused their use, by reason code.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&String, &u64)> {
+        let refusal = |code: &str| code.starts_with("denied_") || code == "names_opted_out_artist";
+        self.claims.excluded.iter().filter(move |(code, _)| refusal(code))
     }
 
     /// How its members were chosen, in sentences.
@@ -88,7 +89,7 @@ impl Set {
              (SHA-256 {}) cleared for {} were frozen; denials count before everything else, and reach near-duplicates.",
             self.claims.policy, self.claims.purpose
         );
-        match self.kept_out() {
+        match self.claims.excluded.values().sum::<u64>() {
             0 => says.push_str(" None was kept out."),
             some => says.push_str(&format!(" Kept out: {some} ({}).", counted(&self.claims.excluded))),
         }

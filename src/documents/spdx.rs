@@ -197,10 +197,7 @@ impl Graph {
         );
         // Nobody told the registry.
         put("dataset_hasSensitivePersonalInformation", json!("noAssertion"));
-        let mut identifiers = vec![identifier(
-            &set.claims.snapshot,
-            "Merkle root over its members (RFC 6962, SHA-256)",
-        )];
+        let mut identifiers = vec![identifier(&set.claims.snapshot, "SHA-256 root of the snapshot")];
         identifiers.push(identifier(
             &set.claims.policy,
             "SHA-256 of the policy that cleared its members",

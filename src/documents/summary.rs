@@ -175,7 +175,7 @@ fn captions(subject: &Subject) -> String {
 fn characteristics(subject: &Subject) -> String {
     let each = subject.sets.iter().map(|set| {
         format!(
-            "{}: {} pictures, Merkle root {}",
+            "{}: {} pictures, root {}",
             set.name(),
             set.claims.members,
             set.claims.snapshot
@@ -291,12 +291,10 @@ fn domains(subject: &Subject) -> Option<String> {
 }
 
 fn processing(subject: &Subject) -> Vec<Part> {
-    let excluded = total(subject, |set| &set.claims.excluded);
-    let denied: BTreeMap<String, u64> = excluded
-        .iter()
-        .filter(|(code, _)| code.starts_with("denied_"))
-        .map(|(code, n)| (code.clone(), *n))
-        .collect();
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    for (code, count) in subject.sets.iter().flat_map(Set::refused) {
+        *refused.entry(code.clone()).or_insert(0) += count;
+    }
     let obligations = total(subject, |set| &set.claims.obligations);
     let chosen: Vec<String> = subject.sets.iter().map(Set::chosen).collect();
     vec![
@@ -315,9 +313,9 @@ fn processing(subject: &Subject) -> Vec<Part> {
                 ),
                 known(
                     "Pictures kept out because a reservation or a refusal stands against them",
-                    match denied.is_empty() {
+                    match refused.is_empty() {
                         true => "0".to_string(),
-                        false => counted(&denied),
+                        false => counted(&refused),
                     },
                 ),
                 known(
