@@ -157,9 +157,9 @@ fn subjects(
         };
         all.insert(sha256, subject);
     }
-    if held.len() as f64 != number("images_held_out") && single {
+    if held.len() as f64 != number("images_held_out") {
         bail!(
-            "the run held {} pictures out, and by its settings it would be {}: which ones is not known",
+            "the run held {} pictures out; which ones is known of a run on one set alone, where the settings say {}",
             number("images_held_out"),
             held.len()
         );
