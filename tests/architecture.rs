@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "train",
         &[
-            "snapshot", "pixels", "model", "lora", "kernels", "digest", "adapter", "receipt", "consent",
+            "snapshot", "pixels", "model", "lora", "kernels", "digest", "adapter", "receipt", "consent", "keys",
             // The sample pictures and the loss curve that a run leaves.
             "generate", "sheet",
         ],

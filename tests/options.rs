@@ -104,6 +104,7 @@ fn train(studio: &Studio, config: &Path, out: &str, threads: usize, until: u64) 
         others: None,
         device: &Device::flex(),
         device_name: "flex",
+        key: None,
         resume: true,
         start: Start::PLAIN,
         clock: &|| Timestamp::UNIX_EPOCH,

@@ -207,6 +207,7 @@ fn plan(
         others: None,
         device: &Device::flex(),
         device_name: "flex",
+        key: None,
         resume: false,
         start: Start {
             computer: &computer,

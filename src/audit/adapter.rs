@@ -10,6 +10,7 @@ use super::trust::Lineage;
 use super::{AuditError, derived, file, members, trust};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
+use crate::keys::PublicKey;
 use crate::receipt::{Claims, SetClaims, SetFacts};
 use crate::registry::{AdapterRow, Registry, RegistryError, Role, SnapshotRow, TrainedOn};
 use crate::snapshot::{Document, SnapshotError};
@@ -20,8 +21,22 @@ use crate::snapshot::{Document, SnapshotError};
 /// # Errors
 /// If the file or the registry cannot be read. A registry that is damaged is a finding.
 pub fn audit_adapter(path: &Path, registry: Option<&Registry>, at: Timestamp) -> Result<Report, AuditError> {
+    audit_signed(path, registry, None, at)
+}
+
+/// As [`audit_adapter`], for whoever knows which key must have signed the receipt.
+///
+/// # Errors
+/// As [`audit_adapter`].
+pub fn audit_signed(
+    path: &Path,
+    registry: Option<&Registry>,
+    expected: Option<&PublicKey>,
+    at: Timestamp,
+) -> Result<Report, AuditError> {
     let mut report = Report::empty();
     let opened = file::look(path, &mut report)?;
+    by(&opened, registry, expected, &mut report);
     match registry {
         None => report
             .unchecked
@@ -39,6 +54,37 @@ pub fn audit_adapter(path: &Path, registry: Option<&Registry>, at: Timestamp) ->
     Ok(report.conclude())
 }
 
+/// Whether the right key signed the receipt: the one that is expected, or else one on the trust list, unless the adapter
+/// was made here.
+fn by(opened: &file::Opened, registry: Option<&Registry>, expected: Option<&PublicKey>, report: &mut Report) {
+    let subject = &opened.subject;
+    match (expected, opened.signer, registry) {
+        (Some(expected), found, _) if found != Some(*expected) => {
+            let who = found.map_or("nobody".to_owned(), |key| format!("the key {}", key.id().short()));
+            let says = format!(
+                "expected a receipt signed by the key {}, found one by {who}",
+                expected.id().short()
+            );
+            report.findings.push(Finding::new(Code::SignerOther, subject, says));
+        }
+        (None, Some(key), Some(registry)) => {
+            // What cannot be read is a finding of its own.
+            let trusted = registry
+                .trusted_keys()
+                .is_ok_and(|keys| keys.iter().any(|one| one.key == key));
+            let recorded = registry.adapter(&opened.sha256).is_ok_and(|row| row.is_some());
+            if !trusted && !recorded {
+                let says = format!(
+                    "the key {} signed its receipt, which is not on the trust list; `assent key trust` puts a key there",
+                    key.id().short()
+                );
+                report.findings.push(Finding::new(Code::SignerUntrusted, subject, says));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// As [`audit_adapter`], for an adapter whose file is gone or was changed: from what the registry recorded.
 ///
 /// # Errors
@@ -52,6 +98,7 @@ pub(super) fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestam
         receipt_sha256: None,
         derived_from: None,
         sources: Vec::new(),
+        signer: None,
     });
     let (code, says) = match row.path.is_file() {
         true => (Code::FileChanged, "the adapter's file holds other bytes than drew it"),

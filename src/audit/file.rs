@@ -1,12 +1,15 @@
 //! The adapter file by itself: what its own receipt can prove, without any registry.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::finding::{Code, Finding};
 use super::report::{AdapterLine, BaseLine, Report, RunLine};
 use crate::adapter::{AdapterError, Container, Derived};
 use crate::digest::Sha256Digest;
-use crate::receipt::{self, Change, Sealed};
+use crate::keys::PublicKey;
+use crate::receipt::{self, Change, RECEIPT_LIMIT, Sealed};
 use crate::registry::AdapterRow;
 
 /// How many sources of a derived adapter are named.
@@ -24,6 +27,8 @@ pub(super) struct Opened {
     pub sealed: Option<Sealed>,
     /// What it says that it was computed from, where it has no receipt of its own.
     pub derived: Option<Derived>,
+    /// The key whose signature of the receipt verifies.
+    pub signer: Option<PublicKey>,
 }
 
 impl Opened {
@@ -35,6 +40,7 @@ impl Opened {
             tensors: Some(row.tensors),
             sealed: None,
             derived: None,
+            signer: None,
         }
     }
 }
@@ -54,6 +60,7 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
         tensors: None,
         sealed: None,
         derived: None,
+        signer: None,
     };
     let mut found = |code, explanation: String| report.findings.push(Finding::new(code, &subject, explanation));
     let container = match Container::read(path) {
@@ -86,6 +93,10 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
                     }),
                     Err(error) => found(Code::ReceiptChanged, error.to_string()),
                 }
+                match signer(path, container, &sealed, sha256) {
+                    Ok(signer) => opened.signer = signer,
+                    Err(problem) => found(Code::SignatureInvalid, problem),
+                }
                 opened.sealed = Some(sealed);
             }
         }
@@ -96,11 +107,37 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
         receipt_sha256: opened.sealed.as_ref().map(|s| s.digest),
         derived_from: opened.sealed.as_ref().and_then(|s| s.receipt.claims.derived_from),
         sources: Vec::new(),
+        signer: opened.signer.map(|key| key.id()),
     });
     if let Some(sealed) = &opened.sealed {
         claims(sealed, report);
     }
     Ok(opened)
+}
+
+/// The key that signed the receipt, in the header and in a bundle that may lie beside the file.
+fn signer(
+    path: &Path,
+    container: &Container,
+    sealed: &Sealed,
+    sha256: Sha256Digest,
+) -> Result<Option<PublicKey>, String> {
+    let inside = receipt::signer(container, sealed).transpose();
+    let inside = inside.map_err(|problem| format!("the signature in the header shows nothing: {problem}"))?;
+    let bundle = receipt::bundle_path(path);
+    let mut bytes = Vec::new();
+    // One byte more than is read as a bundle, which then refuses it.
+    let read = File::open(&bundle).and_then(|file| file.take(RECEIPT_LIMIT as u64 + 1).read_to_end(&mut bytes));
+    let beside = match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(inside),
+        Err(error) => Err(error.to_string()),
+        Ok(_) => receipt::bundle_signer(&bytes, sealed, sha256),
+    };
+    let beside = beside.map_err(|problem| format!("the statement beside the file shows nothing: {problem}"))?;
+    match inside {
+        Some(inside) if inside != beside => Err("header and statement beside the file are signed by two keys".into()),
+        _ => Ok(Some(beside)),
+    }
 }
 
 /// What a file without a receipt says of where it comes from.

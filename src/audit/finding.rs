@@ -46,7 +46,7 @@ pub enum Code {
     ManifestInvalid,
     /// A picture's bytes are not those that were signed or recorded.
     PictureChanged,
-    /// A key that nobody trusts signed a picture.
+    /// A key that nobody trusts signed a picture or a receipt.
     SignerUntrusted,
     /// The adapter draws a picture again that it was trained on.
     PictureMemorised,
@@ -54,6 +54,10 @@ pub enum Code {
     RefusedReproduced,
     /// The adapter knows an artist's pictures, which were kept out, as well as those that it was trained on.
     RefusedLearned,
+    /// Another key signed than the one that was asked for, or none did.
+    SignerOther,
+    /// The signature of a receipt, in the header or beside the file, shows nothing.
+    SignatureInvalid,
 }
 
 impl Code {
@@ -84,6 +88,8 @@ impl Code {
             Code::PictureMemorised => "picture_memorised",
             Code::RefusedReproduced => "refused_reproduced",
             Code::RefusedLearned => "refused_learned",
+            Code::SignerOther => "signer_other",
+            Code::SignatureInvalid => "signature_invalid",
         }
     }
 
@@ -101,7 +107,9 @@ impl Code {
             | Code::LabelRemoved
             | Code::LabelChanged
             | Code::ManifestInvalid
-            | Code::PictureChanged => Severity::Invalid,
+            | Code::PictureChanged
+            | Code::SignerOther
+            | Code::SignatureInvalid => Severity::Invalid,
             Code::ConsentWithdrawn | Code::RefusedReproduced | Code::RefusedLearned => Severity::Error,
             Code::FileMissing
             | Code::FileChanged

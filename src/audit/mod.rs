@@ -21,7 +21,7 @@ mod picture;
 mod report;
 mod trust;
 
-pub use adapter::audit_adapter;
+pub use adapter::{audit_adapter, audit_signed};
 pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};
 pub use measured::{ArtistTest, COPIED, Gain, Group, Likeness, Measured, SIGNIFICANT, Separation};

@@ -103,6 +103,8 @@ pub struct AdapterLine {
     /// The adapters that it was computed from, as far as the registry leads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceLine>,
+    /// Id of the key that signed its receipt; none when nobody did, or the signature shows nothing.
+    pub signer: Option<Sha256Digest>,
 }
 
 /// An adapter that another was computed from.

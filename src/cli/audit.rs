@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::key::public_key;
 use super::{Context, Exit, HintExt, Style, Table, subject};
-use crate::audit::{PictureLine, Place, Report, Severity, Verdict, audit_adapter, audit_image, audit_picture, html};
+use crate::audit::{
+    PictureLine, Place, Report, Severity, Verdict, audit_adapter, audit_image, audit_picture, audit_signed, html,
+};
 use crate::digest::{Sha256Digest, write_atomic};
+use crate::keys::PublicKey;
 use crate::label;
 use crate::pixels::{Format, Limits, read_file};
 use crate::receipt::counted;
@@ -27,6 +31,9 @@ pub struct Args {
     /// Write the report as one HTML page as well
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// The public key that must have signed an adapter's receipt
+    #[arg(long, value_name = "PUBLIC")]
+    pub key: Option<PathBuf>,
     /// Measure the adapter on its base
     #[command(flatten)]
     pub measure: measure::MeasureArgs,
@@ -35,9 +42,10 @@ pub struct Args {
 /// Audits; findings when something does not hold.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let named = Path::new(&args.subject);
+    let key = args.key.as_deref().map(public_key).transpose()?;
     let report = match adapter_at(named) {
         Some(path) => {
-            let report = adapter(context, &path)?;
+            let report = adapter(context, &path, key.as_ref())?;
             match args.measure.measure {
                 true => measure::measured(context, &args.measure, &path, report)?,
                 false => report,
@@ -45,6 +53,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         }
         None if args.measure.measure => {
             return Err(anyhow!("--measure asks for an adapter")).hint("name its file or the folder of its run");
+        }
+        None if key.is_some() => {
+            return Err(anyhow!("expected an adapter with `--key`, got `{}`", named.display()))
+                .hint("a picture's signer is looked for on the trust list: `assent key trust`");
         }
         None => match picture(context, named)? {
             Some(report) => report,
@@ -154,16 +166,16 @@ fn recorded(context: &Context, subject: &OsString) -> Result<Report> {
     }
 }
 
-fn adapter(context: &Context, path: &Path) -> Result<Report> {
+fn adapter(context: &Context, path: &Path, key: Option<&PublicKey>) -> Result<Report> {
     let absolute = context.absolute(path)?;
     if !context.registry.exists() {
-        return Ok(audit_adapter(&absolute, None, context.now)?);
+        return Ok(audit_signed(&absolute, None, key, context.now)?);
     }
     match Registry::open(&context.registry) {
-        Ok(registry) => Ok(audit_adapter(&absolute, Some(&registry), context.now)?),
+        Ok(registry) => Ok(audit_signed(&absolute, Some(&registry), key, context.now)?),
         Err(error @ RegistryError::TooNew { .. }) => Err(error.into()),
         // A registry that no longer opens is what an audit is there to report.
-        Err(error) => Ok(audit_adapter(&absolute, None, context.now)?.with_broken_registry(&error)),
+        Err(error) => Ok(audit_signed(&absolute, None, key, context.now)?.with_broken_registry(&error)),
     }
 }
 
@@ -267,7 +279,10 @@ fn chain(context: &Context, report: &Report) -> Result<()> {
     };
     row("adapter", adapter.sha256.short(), String::new())?;
     if let Some(digest) = adapter.receipt_sha256 {
-        row("receipt", digest.short(), String::new())?;
+        let signed = adapter.signer.map_or("signed by nobody".into(), |id| {
+            format!("signed by the key {}", id.short())
+        });
+        row("receipt", digest.short(), signed)?;
     }
     if let Some(run) = &report.run {
         let end = run.finished_at.map(|at| format!(", finished {at}")).unwrap_or_default();

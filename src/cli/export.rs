@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 
-use super::{Context, Exit, HintExt};
+use super::key::KeyArgs;
+use super::{Context, Exit, HintExt, pledge};
 use crate::adapter::{self, Dtype, Format, Listing, encode};
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, write_atomic};
 use crate::receipt;
 use crate::registry::NewAdapter;
 
@@ -26,6 +27,8 @@ pub struct Args {
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
 }
 
 /// The layouts by name.
@@ -75,7 +78,20 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     if format == Format::Kohya && uneven(&listing) {
         context.warn("the attention modules have several alphas; diffusers will use only the commonest of them");
     }
+    let key = args.key.read(context)?.filter(|_| sealed.is_some());
+    if let Some((sealed, key)) = sealed.as_ref().zip(key.as_ref()) {
+        receipt::sign(&mut converted, sealed, key)?;
+    }
     let written = converted.write(&args.output)?;
+    if let Some((sealed, key)) = sealed.as_ref().zip(key.as_ref()) {
+        let name = args.output.file_name().unwrap_or_default().to_string_lossy();
+        let beside = receipt::bundle_path(&args.output);
+        write_atomic(&beside, &receipt::bundle(sealed, &name, written.file, key)?)
+            .with_context(|| format!("cannot write `{}`", beside.display()))?;
+    }
+    if sealed.is_some() {
+        pledge::signed(context, key.as_ref());
+    }
     record(context, &path, &args.output, &written)?;
     if context.json {
         context.json_line(&json!({

@@ -60,7 +60,7 @@ pub(super) fn write<P: Serialize + DeserializeOwned>(
     }
 }
 
-/// Says who signed what was written.
+/// Says who signed what was written, if anybody did.
 pub(super) fn signed(context: &Context, key: Option<&SecretKey>) {
     match key {
         Some(key) => context.message(format_args!("signed by the key {}", key.public().id().short())),

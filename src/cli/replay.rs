@@ -62,6 +62,7 @@ pub(super) fn run(context: &Context, args: &Args, named: &Path) -> Result<Exit> 
         digest: recorded.record.inputs.config,
         out: &out,
         device: &args.device,
+        key: None,
         resume: false,
         dry_run: args.dry_run,
         ignore_memory: args.ignore_memory,

@@ -10,9 +10,11 @@ use super::bar::Bar;
 use super::computer::Here;
 use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
-use super::{Context, Exit, Style, names, plan, replay};
+use super::key::KeyArgs;
+use super::{Context, Exit, Style, names, plan, pledge, replay};
 use crate::consent::Policy;
 use crate::digest::{Sha256Digest, write_atomic};
+use crate::keys::SecretKey;
 use crate::receipt::{self, SnapshotFacts};
 use crate::registry::{NewAdapter, NewRun, Registry};
 use crate::snapshot::{self, Document, Role, VerifiedSnapshot};
@@ -47,7 +49,8 @@ pub struct Args {
     /// The configuration: TOML with kohya's option names
     #[arg(required_unless_present = "replay")]
     pub config: Option<PathBuf>,
-    /// Repeat a recorded run and compare: its folder, its run.json, its adapter, or a digest that the registry knows
+    /// Repeat a recorded run and compare, and sign nothing: its folder, its run.json, its adapter, or a digest that the
+    /// registry knows
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub replay: Option<PathBuf>,
     /// The base of the run that is repeated, where its configuration does not lead to it any more
@@ -65,6 +68,8 @@ pub struct Args {
     /// Train even if there seems to be too little memory
     #[arg(long)]
     pub ignore_memory: bool,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -83,6 +88,8 @@ pub(super) struct Job<'a> {
     pub out: &'a Path,
     /// Where to compute.
     pub device: &'a DeviceArgs,
+    /// What signs the receipts, if anything does.
+    pub key: Option<&'a SecretKey>,
     /// Whether to continue.
     pub resume: bool,
     /// Whether to end with the plan.
@@ -104,6 +111,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         .out
         .unwrap_or_else(|| Path::new("runs").join(&config.run.output_name));
     check_folder(&out, args.resume)?;
+    let key = args.key.read(context)?;
     let mut registry = context.open_registry()?;
     let kept = out.join(CONFIG);
     let text = fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
@@ -116,6 +124,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         digest,
         out: &out,
         device: &args.device,
+        key: key.as_ref(),
         resume: args.resume,
         dry_run: args.dry_run,
         ignore_memory: args.ignore_memory,
@@ -130,6 +139,9 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     if !args.dry_run {
         record(&mut registry, &trained, &out, context)?;
         report(context, &trained, &out)?;
+    }
+    if trained.product.is_some() {
+        pledge::signed(context, key.as_ref());
     }
     Ok(Exit::Done)
 }
@@ -173,6 +185,7 @@ pub(super) fn train(
         others: others.as_ref(),
         device: &device,
         device_name: &job.device.name(),
+        key: job.key,
         resume: job.resume,
         start: Start {
             computer: &computer,

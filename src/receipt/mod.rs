@@ -3,10 +3,12 @@
 //! The record is the long form and stays with its owner: the base file by file, the configuration, times and losses.
 //! The receipt is canonical JSON of a few kilobytes in the adapter's header: digests, counts, licences and obligations,
 //! the settings, versions, and digests of the tensors and of the rest of the header, so that a changed byte shows.
-//! It holds no path, no artist's name and no time. Its bytes are what a signature covers; [`Receipt::bytes`] gives them.
+//! It holds no path, no artist's name and no time. Where a key signs, a statement in the words of in-toto and SLSA names
+//! the receipt and the key; it stands in the header and, about the file itself, in a bundle beside it.
 //!
 //! This room reads no clock and opens no registry.
 
+mod provenance;
 mod record;
 mod seal;
 mod sets;
@@ -15,6 +17,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use provenance::{
+    PROVENANCE_EXTENSION, PROVENANCE_KEY, Provenance, bundle, bundle_path, bundle_signer, sign, signer,
+};
 pub use record::{AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RUN_FORMAT_SETS, RunInputs, RunRecord};
 pub use seal::{Change, RECEIPT_DIGEST_KEY, RECEIPT_KEY, Sealed, changes, open, reseal, seal};
 pub use sets::{Counts, SetClaims, SetFacts, SnapshotFacts};
@@ -172,7 +177,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The canonical JSON: what stands in the header, what is digested, and what a signature covers.
+    /// The canonical JSON: what stands in the header, what is digested.
     pub fn bytes(&self) -> Result<Vec<u8>, ReceiptError> {
         let bytes = canonical_json(self)?;
         if bytes.len() > RECEIPT_LIMIT {

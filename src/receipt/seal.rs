@@ -1,6 +1,6 @@
 //! Binding claims to a file, and seeing whether the file is still the one that was bound.
 
-use super::{Claims, Receipt, ReceiptError};
+use super::{Claims, PROVENANCE_KEY, Receipt, ReceiptError};
 use crate::adapter::Container;
 use crate::digest::Sha256Digest;
 
@@ -8,7 +8,7 @@ use crate::digest::Sha256Digest;
 pub const RECEIPT_KEY: &str = "assent.receipt";
 /// Header key of the receipt's own SHA-256.
 pub const RECEIPT_DIGEST_KEY: &str = "assent.receipt_sha256";
-const KEYS: &[&str] = &[RECEIPT_KEY, RECEIPT_DIGEST_KEY];
+const KEYS: &[&str] = &[RECEIPT_KEY, RECEIPT_DIGEST_KEY, PROVENANCE_KEY];
 
 /// A receipt as it stands in a header.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ impl Change {
     }
 }
 
-/// Puts a receipt into the header, in the place of any that is there.
+/// Puts a receipt into the header, in the place of any that is there, and takes away a signature of that.
 pub fn seal(container: &mut Container, claims: Claims) -> Result<Sealed, ReceiptError> {
     claims.check()?;
     KEYS.iter().for_each(|key| drop(container.metadata.remove(*key)));

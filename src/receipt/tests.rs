@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::adapter::{AdapterFile, Container, Dtype, Format, Module, Weight, encode};
+use crate::keys::{Envelope, SecretKey};
 use crate::snapshot::Role;
 
 pub(crate) fn inputs() -> RunInputs {
@@ -198,4 +199,100 @@ fn several_sets_are_another_format_and_none_is_lost() {
     let mut one = sealed.receipt.clone();
     one.claims.further.clear();
     assert!(Receipt::parse(&String::from_utf8(one.bytes().unwrap()).unwrap()).is_err());
+}
+
+#[test]
+fn a_signed_receipt_names_its_key_and_holds_for_its_file_alone() {
+    let (key, other) = (SecretKey::from_random(&[1; 32]), SecretKey::from_random(&[2; 32]));
+    let mut container = container();
+    let sealed = seal(&mut container, inputs().claims(30).unwrap()).unwrap();
+    assert!(signer(&container, &sealed).is_none());
+    sign(&mut container, &sealed, &key).unwrap();
+    assert_eq!(
+        changes(&container, &sealed).unwrap(),
+        [],
+        "the receipt does not cover its signature"
+    );
+    assert_eq!(signer(&container, &sealed), Some(Ok(key.public())));
+    let length = container.metadata[PROVENANCE_KEY].len();
+    assert!(length < 4096, "{length} bytes");
+    sign(&mut container, &sealed, &other).unwrap();
+    assert_eq!(
+        signer(&container, &sealed),
+        Some(Ok(other.public())),
+        "the last signer counts"
+    );
+
+    let file = Sha256Digest::of_bytes(b"file");
+    let beside = bundle(&sealed, "adapter.safetensors", file, &key).unwrap();
+    assert_eq!(bundle_signer(&beside, &sealed, file), Ok(key.public()));
+    assert!(
+        bundle_signer(&beside, &sealed, sealed.digest)
+            .unwrap_err()
+            .contains("another file")
+    );
+    // What SLSA and in-toto ask for is there, under their names.
+    let envelope: serde_json::Value = serde_json::from_slice(&beside).unwrap();
+    assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+    let payload = Envelope::parse(&beside).unwrap().payload;
+    let said: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(said["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(said["predicateType"], "https://slsa.dev/provenance/v1");
+    assert_eq!(said["subject"][0]["digest"]["sha256"], file.to_string());
+    let definition = &said["predicate"]["buildDefinition"];
+    assert_eq!(definition["resolvedDependencies"][0]["name"], "base");
+    assert!(said["predicate"]["runDetails"]["builder"]["id"].is_string());
+
+    // Under another receipt, or with another payload, it shows nothing.
+    let mut claims = sealed.receipt.claims.clone();
+    claims.seed += 1;
+    let mut changed = container.clone();
+    let text = changed.metadata[PROVENANCE_KEY].clone();
+    let again = seal(&mut changed, claims).unwrap();
+    assert!(
+        signer(&changed, &again).is_none(),
+        "a new receipt takes the old signature away"
+    );
+    changed.metadata.insert(PROVENANCE_KEY.into(), text);
+    assert!(
+        signer(&changed, &again)
+            .unwrap()
+            .unwrap_err()
+            .contains("another receipt")
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn broken_receipts_and_signatures_are_refused_without_a_panic(
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        cut in proptest::prelude::any::<proptest::sample::Index>(),
+        bit in 0u8..8,
+    ) {
+        let key = SecretKey::from_random(&[1; 32]);
+        let mut container = container();
+        let sealed = seal(&mut container, inputs().claims(30).unwrap()).unwrap();
+        let file = Sha256Digest::of_bytes(b"file");
+        let beside = bundle(&sealed, "adapter.safetensors", file, &key).unwrap();
+        let text = sealed.receipt.bytes().unwrap();
+        for whole in [&text, &beside] {
+            let at = cut.index(whole.len() - 1);
+            let mut bent = whole.clone();
+            bent[at] ^= 1 << bit;
+            for broken in [&whole[..at], &bent, &noise] {
+                let text = String::from_utf8_lossy(broken);
+                let _ = (Receipt::parse(&text), RunRecord::parse(&text));
+                let mut other = container.clone();
+                other.metadata.insert(PROVENANCE_KEY.into(), text.into_owned());
+                proptest::prop_assert!(signer(&other, &sealed).unwrap().is_err());
+                let keyid = String::from_utf8_lossy(whole).find("keyid").unwrap_or(usize::MAX);
+                // Which key it was is a hint that nothing is decided by; everything else counts.
+                if at < keyid || at > keyid + 80 {
+                    proptest::prop_assert!(bundle_signer(broken, &sealed, file).is_err(), "{} {}", at, bit);
+                }
+            }
+        }
+    }
 }

@@ -33,9 +33,13 @@ use super::{facts, masks};
 use crate::adapter::{AdapterFile, Format, encode};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::generate::Settings;
+use crate::keys::SecretKey;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
-use crate::receipt::{AdapterFacts, Claims, LAST_WEIGHTS, RunRecord, SnapshotFacts, WEIGHTS, seal};
+use crate::receipt::{
+    AdapterFacts, Claims, LAST_WEIGHTS, PROVENANCE_EXTENSION, RunRecord, SnapshotFacts, WEIGHTS, bundle, bundle_path,
+    seal, sign,
+};
 use crate::sheet::{Chart, Series, Stroke};
 use crate::snapshot::{Role, VerifiedSnapshot};
 
@@ -62,6 +66,8 @@ pub struct AdapterRun<'a> {
     pub device: &'a Device,
     /// Its name, for the record.
     pub device_name: &'a str,
+    /// What signs the receipts, if anything does.
+    pub key: Option<&'a SecretKey>,
     /// Continue from the saved state.
     pub resume: bool,
     /// What is known of the computer, and whether to end with the plan.
@@ -254,7 +260,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     let header = |steps| facts::header(c, &inputs, &objective.pipeline, (images, &buckets, steps));
     let (at, kept) = (stage.out.join(ADAPTER), finish.kept_step);
     let facts = keep(&objective, header(kept)?, inputs.claims(kept)?, &at)?;
-    let mut wrote = vec![ADAPTER];
+    let mut wrote = vec![ADAPTER.to_owned()];
     let mut last = None;
     if c.run.save_last_weights {
         engine::show_last(&mut objective, &optimizer);
@@ -262,7 +268,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         let mut claims = inputs.claims(finish.step)?;
         claims.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
         last = Some(keep(&objective, header, claims, &stage.out.join(LAST))?);
-        wrote.push(LAST);
+        wrote.push(LAST.to_owned());
     }
     let mut record = RunRecord::new(
         inputs,
@@ -277,9 +283,16 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     write_atomic(&stage.out.join("run.json"), record_text.as_bytes())
         .map_err(TrainError::io(&stage.out.join("run.json")))?;
     page.write(stage.out, State::Done(&record))?;
-    wrote.extend(["run.json", "loss.png", PAGE]);
+    if run.key.is_some() {
+        let bundles: Vec<_> = wrote
+            .iter()
+            .map(|file| format!("{file}.{PROVENANCE_EXTENSION}"))
+            .collect();
+        wrote.extend(bundles);
+    }
+    wrote.extend(["run.json", "loss.png", PAGE].map(str::to_owned));
     for file in wrote {
-        stage.tell(&Event::Wrote { file: file.to_owned() });
+        stage.tell(&Event::Wrote { file });
     }
     Ok(Trained {
         finish,
@@ -292,7 +305,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     })
 }
 
-/// Writes the weights that lie on the model, with their receipt.
+/// Writes the weights that lie on the model, with their receipt, and signed with the bundle beside them.
 fn keep(
     objective: &Adapter<'_>,
     header: BTreeMap<String, String>,
@@ -305,7 +318,15 @@ fn keep(
     };
     let mut container = encode(&adapter, Format::Kohya, objective.run.config.run.save_precision.into())?;
     let sealed = seal(&mut container, claims)?;
+    if let Some(key) = objective.run.key {
+        sign(&mut container, &sealed, key)?;
+    }
     let written = container.write(path)?;
+    if let Some(key) = objective.run.key {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = bundle_path(path);
+        write_atomic(&beside, &bundle(&sealed, &name, written.file, key)?).map_err(TrainError::io(&beside))?;
+    }
     Ok(AdapterFacts {
         file: written.file,
         tensors: written.tensors,

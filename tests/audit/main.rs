@@ -6,6 +6,7 @@ mod cli;
 mod derived;
 mod picture;
 mod sets;
+mod signed;
 mod world;
 
 use assent::adapter::{Container, Dtype};

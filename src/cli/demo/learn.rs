@@ -60,6 +60,7 @@ impl Studio<'_> {
             others: others.as_ref(),
             device: &device,
             device_name: &self.device.name(),
+            key: None,
             resume: false,
             start: Start::PLAIN,
             clock: &|| self.context.clock(),
