@@ -8,7 +8,7 @@ use serde_json::json;
 use super::key::KeyArgs;
 use super::{Context, Exit, HintExt, pledge};
 use crate::adapter::{self, Dtype, Format, Listing, encode};
-use crate::digest::{Sha256Digest, write_atomic};
+use crate::digest::Sha256Digest;
 use crate::receipt;
 use crate::registry::NewAdapter;
 
@@ -83,12 +83,11 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         receipt::sign(&mut converted, sealed, key)?;
     }
     let written = converted.write(&args.output)?;
-    if let Some((sealed, key)) = sealed.as_ref().zip(key.as_ref()) {
-        let name = args.output.file_name().unwrap_or_default().to_string_lossy();
-        let beside = receipt::bundle_path(&args.output);
-        write_atomic(&beside, &receipt::bundle(sealed, &name, written.file, key)?)
-            .with_context(|| format!("cannot write `{}`", beside.display()))?;
-    }
+    let name = args.output.file_name().unwrap_or_default().to_string_lossy();
+    let signed = sealed.as_ref().zip(key.as_ref());
+    let bundle = signed.map(|(sealed, key)| receipt::bundle(sealed, &name, written.file, key));
+    receipt::lay_beside(&args.output, bundle.transpose()?.as_deref())
+        .with_context(|| format!("cannot write beside `{}`", args.output.display()))?;
     if sealed.is_some() {
         pledge::signed(context, key.as_ref());
     }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use provenance::{
-    PROVENANCE_EXTENSION, PROVENANCE_KEY, Provenance, bundle, bundle_path, bundle_signer, sign, signer,
+    PROVENANCE_EXTENSION, PROVENANCE_KEY, Provenance, bundle, bundle_path, bundle_signer, lay_beside, sign, signer,
 };
 pub use record::{AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RUN_FORMAT_SETS, RunInputs, RunRecord};
 pub use seal::{Change, RECEIPT_DIGEST_KEY, RECEIPT_KEY, Sealed, changes, open, reseal, seal};

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{RECEIPT_LIMIT, Receipt, ReceiptError, Sealed};
 use crate::adapter::Container;
-use crate::digest::{Sha256Digest, canonical_json};
+use crate::digest::{Sha256Digest, canonical_json, write_atomic};
 use crate::keys::{Envelope, PublicKey, STATEMENT_PAYLOAD_TYPE, SecretKey, Statement, Subject, SubjectDigest};
 
 /// Header key of the signed statement.
@@ -193,6 +194,22 @@ pub fn bundle_path(adapter: &Path) -> PathBuf {
     name.push(".");
     name.push(PROVENANCE_EXTENSION);
     name.into()
+}
+
+/// Lays a bundle beside the adapter's file, or, where nobody signs, takes away the one of an earlier file of that name: it
+/// would speak of other bytes.
+///
+/// # Errors
+/// If it cannot be written or removed.
+pub fn lay_beside(adapter: &Path, bundle: Option<&[u8]>) -> io::Result<()> {
+    let beside = bundle_path(adapter);
+    match bundle {
+        Some(bytes) => write_atomic(&beside, bytes),
+        None => match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    }
 }
 
 /// The key that signed the statement in a header; none when there is no statement.

@@ -296,3 +296,14 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn no_bundle_of_an_earlier_file_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = folder.path().join("adapter.safetensors");
+    lay_beside(&adapter, None).unwrap();
+    lay_beside(&adapter, Some(b"{}\n")).unwrap();
+    assert_eq!(std::fs::read(bundle_path(&adapter)).unwrap(), b"{}\n");
+    lay_beside(&adapter, None).unwrap();
+    assert!(!bundle_path(&adapter).exists());
+}

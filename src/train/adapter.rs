@@ -37,7 +37,7 @@ use crate::keys::SecretKey;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::receipt::{
-    AdapterFacts, Claims, LAST_WEIGHTS, PROVENANCE_EXTENSION, RunRecord, SnapshotFacts, WEIGHTS, bundle, bundle_path,
+    AdapterFacts, Claims, LAST_WEIGHTS, PROVENANCE_EXTENSION, RunRecord, SnapshotFacts, WEIGHTS, bundle, lay_beside,
     seal, sign,
 };
 use crate::sheet::{Chart, Series, Stroke};
@@ -322,11 +322,9 @@ fn keep(
         sign(&mut container, &sealed, key)?;
     }
     let written = container.write(path)?;
-    if let Some(key) = objective.run.key {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = bundle_path(path);
-        write_atomic(&beside, &bundle(&sealed, &name, written.file, key)?).map_err(TrainError::io(&beside))?;
-    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bundle = objective.run.key.map(|key| bundle(&sealed, &name, written.file, key));
+    lay_beside(path, bundle.transpose()?.as_deref()).map_err(TrainError::io(path))?;
     Ok(AdapterFacts {
         file: written.file,
         tensors: written.tensors,
