@@ -105,6 +105,7 @@ fn train(studio: &Studio, config: &Path, out: &str, threads: usize, until: u64) 
         device: &Device::flex(),
         device_name: "flex",
         key: None,
+        supersedes: None,
         resume: true,
         start: Start::PLAIN,
         clock: &|| Timestamp::UNIX_EPOCH,

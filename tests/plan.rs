@@ -208,6 +208,7 @@ fn plan(
         device: &Device::flex(),
         device_name: "flex",
         key: None,
+        supersedes: None,
         resume: false,
         start: Start {
             computer: &computer,

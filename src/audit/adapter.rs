@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::finding::{Code, Finding};
 use super::report::{AdapterLine, Downstream, Report};
 use super::trust::Lineage;
-use super::{AuditError, derived, file, members, trust};
+use super::{AuditError, derived, file, members, superseded, trust};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
 use crate::keys::PublicKey;
@@ -38,9 +38,11 @@ pub fn audit_signed(
     let opened = file::look(path, &mut report)?;
     by(&opened, registry, expected, &mut report);
     match registry {
-        None => report
-            .unchecked
-            .push("run, snapshot, images and today's consent: there is no registry".into()),
+        None => {
+            superseded::claimed(&opened, &mut report);
+            let what = "run, snapshot, images and today's consent: there is no registry";
+            report.unchecked.push(what.into());
+        }
         Some(registry) => match follow(registry, &opened, path, at, &mut report) {
             Ok(()) => {}
             Err(error @ SnapshotError::Registry(RegistryError::Damaged { .. } | RegistryError::Sqlite(_))) => {
@@ -156,6 +158,7 @@ fn follow(
             images(registry, &snapshot, set, path, at, report)?;
         }
     }
+    superseded::look(registry, opened, lineage.as_ref(), report)?;
     if let Some(lineage) = &lineage {
         downstream(registry, &lineage.row.tensors, opened, report)?;
     }
@@ -341,6 +344,7 @@ fn downstream(
                 kind: "adapter",
                 id,
                 path,
+                superseded_by: None,
             });
         }
     }
@@ -353,6 +357,7 @@ fn downstream(
             kind: "picture",
             id,
             path,
+            superseded_by: None,
         });
     }
     Ok(())

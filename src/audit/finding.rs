@@ -58,6 +58,11 @@ pub enum Code {
     SignerOther,
     /// The signature of a receipt, in the header or beside the file, shows nothing.
     SignatureInvalid,
+    /// Another adapter takes its place: the same run without some of its pictures. An error where one of them may not be
+    /// used any more.
+    AdapterSuperseded,
+    /// The adapter whose place it takes is not as it says, or did not have all its pictures.
+    SuccessionBroken,
 }
 
 impl Code {
@@ -90,6 +95,8 @@ impl Code {
             Code::RefusedLearned => "refused_learned",
             Code::SignerOther => "signer_other",
             Code::SignatureInvalid => "signature_invalid",
+            Code::AdapterSuperseded => "adapter_superseded",
+            Code::SuccessionBroken => "succession_broken",
         }
     }
 
@@ -109,7 +116,8 @@ impl Code {
             | Code::ManifestInvalid
             | Code::PictureChanged
             | Code::SignerOther
-            | Code::SignatureInvalid => Severity::Invalid,
+            | Code::SignatureInvalid
+            | Code::SuccessionBroken => Severity::Invalid,
             Code::ConsentWithdrawn | Code::RefusedReproduced | Code::RefusedLearned => Severity::Error,
             Code::FileMissing
             | Code::FileChanged
@@ -119,7 +127,8 @@ impl Code {
             | Code::LabelMissing
             | Code::LabelUnsigned
             | Code::SignerUntrusted
-            | Code::PictureMemorised => Severity::Warning,
+            | Code::PictureMemorised
+            | Code::AdapterSuperseded => Severity::Warning,
         }
     }
 }

@@ -94,6 +94,7 @@ pub fn downstream(registry: &Registry, target: &Target) -> Result<Vec<Downstream
             kind: "snapshot",
             id: name.clone(),
             path: None,
+            superseded_by: None,
         })
         .collect();
     for row in registry
@@ -106,6 +107,7 @@ pub fn downstream(registry: &Registry, target: &Target) -> Result<Vec<Downstream
             kind: "adapter",
             id: row.sha256.to_string(),
             path,
+            superseded_by: registry.superseded_by(row)?.first().map(|by| by.sha256.to_string()),
         });
         for picture in registry.pictures(Some(&row.sha256))? {
             let path = Some(picture.picture.path.display().to_string());
@@ -113,6 +115,7 @@ pub fn downstream(registry: &Registry, target: &Target) -> Result<Vec<Downstream
                 kind: "picture",
                 id: picture.picture.sha256.to_string(),
                 path,
+                superseded_by: None,
             });
         }
     }

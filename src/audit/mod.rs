@@ -19,6 +19,7 @@ mod measured;
 mod members;
 mod picture;
 mod report;
+mod superseded;
 mod trust;
 
 pub use adapter::{audit_adapter, audit_signed};
@@ -30,6 +31,7 @@ pub use report::{
     AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Place, Report, RunLine, SignatureLine,
     SnapshotLine, SourceLine, Verdict,
 };
+pub use superseded::SupersededLine;
 
 /// Why an audit could not run at all. What it finds wrong is a finding, not an error.
 #[derive(Debug, thiserror::Error)]

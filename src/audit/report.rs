@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::finding::{Code, Finding, Severity};
 use super::measured::Measured;
+use super::superseded::SupersededLine;
 use crate::digest::Sha256Digest;
 use crate::label::Label;
 use crate::receipt::{SetClaims, SnapshotFacts};
@@ -274,6 +275,9 @@ pub struct Downstream {
     pub id: String,
     /// Where it was written; none for a snapshot.
     pub path: Option<String>,
+    /// Digest of the adapter that takes its place, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<String>,
 }
 
 /// What an audit found.
@@ -289,6 +293,9 @@ pub struct Report {
     pub adapter: Option<AdapterLine>,
     /// The base model, as far as the receipt tells.
     pub base: Option<BaseLine>,
+    /// The adapters whose place it takes, the last one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<SupersededLine>,
     /// The run.
     pub run: Option<RunLine>,
     /// The training set; of several the first.
@@ -372,6 +379,7 @@ impl Report {
             picture: None,
             adapter: None,
             base: None,
+            supersedes: Vec::new(),
             run: None,
             snapshot: None,
             further: Vec::new(),
@@ -388,6 +396,7 @@ impl Report {
         if self.adapter.is_none() {
             self.adapter = other.adapter;
             self.base = other.base;
+            self.supersedes = other.supersedes;
             self.run = other.run;
             self.snapshot = other.snapshot;
             self.further = other.further;

@@ -163,6 +163,7 @@ fn contradiction(record: &RunRecord, claims: &Claims) -> Option<String> {
     let steps = if last { claims.steps } else { record.steps };
     let mut expected = record.inputs.claims(steps).ok()?;
     expected.derived_from = claims.derived_from;
+    expected.supersedes = record.supersedes;
     if last {
         expected.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
     }

@@ -35,14 +35,19 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
 
 /// The lines as people read them.
 pub(super) fn table(context: &Context, lines: &[Downstream]) -> Table {
+    let short = |digest: &String| -> String { digest.chars().take(12).collect() };
     let mut table = Table::new(context, ["kind", "name or digest", "written to"]);
     for line in lines {
         let id = if line.kind == "snapshot" {
             line.id.clone()
         } else {
-            line.id.chars().take(12).collect()
+            short(&line.id)
         };
-        table.row([line.kind.to_owned(), id, line.path.clone().unwrap_or_default()]);
+        let mut path = line.path.clone().unwrap_or_default();
+        if let Some(by) = &line.superseded_by {
+            path.push_str(&format!(" (superseded by {})", short(by)));
+        }
+        table.row([line.kind.to_owned(), id, path]);
     }
     table
 }

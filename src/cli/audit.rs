@@ -292,6 +292,14 @@ fn chain(context: &Context, report: &Report) -> Result<()> {
             format!("{}, {} steps, seed {}{end}", run.program, run.steps, run.seed),
         )?;
     }
+    for old in &report.supersedes {
+        let without = match old.left_out {
+            Some(pictures) => format!("trained on {pictures} more pictures, none of which is in this one"),
+            None => "its sets are not here".to_owned(),
+        };
+        let path = old.path.as_ref().map(|path| format!(", `{path}`")).unwrap_or_default();
+        row("replaces", old.adapter.file.short(), format!("{without}{path}"))?;
+    }
     if let Some(base) = &report.base {
         row("base", base.sha256.short(), String::new())?;
     }

@@ -34,7 +34,9 @@ mod pledge;
 mod policy;
 mod policy_count;
 mod proof;
+mod recorded;
 mod replay;
+mod retrain;
 mod review;
 mod sheet;
 mod snapshot;
@@ -150,6 +152,8 @@ pub enum Command {
     OptOut(event::OptOut),
     /// List, show, check and test policies
     Policy(policy::Args),
+    /// Train an adapter again without what is refused today, or without what is named
+    Retrain(retrain::Args),
     /// List the pictures that a person should look at, and record what they say
     Review(review::Args),
     /// End an opt-out or a grant
@@ -208,6 +212,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Log(args) => log::run(context, args),
         Command::OptOut(args) => event::opt_out(context, args),
         Command::Policy(args) => policy::run(context, args),
+        Command::Retrain(args) => retrain::run(context, args),
         Command::Review(args) => review::run(context, args),
         Command::Revoke(args) => event::revoke(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),

@@ -1,27 +1,16 @@
 //! `assent train --replay RUN`: a recorded run once more, and whether it gives the same.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::error::HintExt;
-use super::train::{Args, CONFIG, Job, train};
-use super::{Context, Exit, Style};
-use crate::digest::Sha256Digest;
-use crate::receipt::{RunInputs, RunRecord};
-use crate::registry::Registry;
-use crate::train::config::AdapterConfig;
-use crate::train::facts::base_facts;
+use super::train::{Args, Job, train};
+use super::{Context, Exit, Style, recorded};
+use crate::receipt::RunInputs;
 use crate::train::forecast::check_folder;
-
-/// A recorded run, and the folder that it wrote.
-struct Recorded {
-    record: RunRecord,
-    folder: PathBuf,
-}
 
 /// One thing that was compared.
 #[derive(Serialize)]
@@ -47,12 +36,11 @@ impl Line {
 /// Repeats the run; findings when it gives other weights.
 pub(super) fn run(context: &Context, args: &Args, named: &Path) -> Result<Exit> {
     let registry = context.open_registry()?;
-    let recorded = find(&registry, named)?;
-    let mut config = configuration(args, &recorded)?;
+    let recorded = recorded::find(&registry, named)?;
+    let (mut config, _) = recorded::configuration(&recorded, args.config.as_deref(), args.base.as_deref())?;
     let scratch = tempfile::tempdir().context("cannot make a folder for the replay")?;
     let out = args.out.clone().unwrap_or_else(|| scratch.path().to_owned());
     check_folder(&out, false)?;
-    same_base(&config, &recorded)?;
     // What only serves those who watch.
     config.run.sample_every_n_steps = 0;
     config.run.save_every_n_steps = 0;
@@ -63,6 +51,7 @@ pub(super) fn run(context: &Context, args: &Args, named: &Path) -> Result<Exit> 
         out: &out,
         device: &args.device,
         key: None,
+        supersedes: None,
         resume: false,
         dry_run: args.dry_run,
         ignore_memory: args.ignore_memory,
@@ -89,105 +78,6 @@ pub(super) fn run(context: &Context, args: &Args, named: &Path) -> Result<Exit> 
     lines.extend(weights);
     show(context, &lines, &metrics, equal)?;
     Ok(if equal { Exit::Done } else { Exit::Findings })
-}
-
-/// The run meant by a folder, a `run.json`, an adapter's file, or the beginning of a digest that the registry knows.
-fn find(registry: &Registry, named: &Path) -> Result<Recorded> {
-    let file = if named.is_dir() {
-        named.join("run.json")
-    } else {
-        named.to_owned()
-    };
-    if file.is_file() && file.extension().is_some_and(|extension| extension == "json") {
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
-        let record = RunRecord::parse(&text).with_context(|| format!("`{}`", file.display()))?;
-        let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
-        return Ok(Recorded { record, folder });
-    }
-    if named.is_dir() {
-        return Err(anyhow!(
-            "there is no run in `{}`: it holds no `run.json`",
-            named.display()
-        ))
-        .hint("a run writes its record at its end; `assent train --resume` goes on with one that was stopped");
-    }
-    let wanted = match file.is_file() {
-        true => Sha256Digest::of_file(&file)?.to_string(),
-        false => named.to_string_lossy().to_lowercase(),
-    };
-    let is_meant = |digest: &Sha256Digest| wanted.len() >= 8 && digest.to_string().starts_with(&wanted);
-    let adapters = registry.adapters()?.into_iter();
-    let runs: Vec<_> = adapters
-        .filter(|adapter| is_meant(&adapter.sha256) || is_meant(&adapter.tensors))
-        .filter_map(|adapter| adapter.run)
-        .collect();
-    // A run that was repeated is recorded for each time; the last one's folder is the likeliest to be there.
-    let row = registry
-        .runs()?
-        .into_iter()
-        .rfind(|row| runs.contains(&row.run.sha256) || is_meant(&row.run.sha256));
-    let Some(row) = row else {
-        return Err(anyhow!("no recorded run is meant by `{}`", named.display()))
-            .hint("name a run's folder, its run.json, its adapter, or eight digits of a digest in the registry");
-    };
-    Ok(Recorded {
-        record: RunRecord::parse(&row.run.record)?,
-        folder: row.run.path,
-    })
-}
-
-/// The configuration of the run, as it was recorded, with its paths found.
-fn configuration(args: &Args, recorded: &Recorded) -> Result<AdapterConfig> {
-    let kept = recorded.folder.join(CONFIG);
-    let file = args.config.as_ref().unwrap_or(&kept);
-    let hint = "give the configuration of that run: `assent train CONFIG.toml --replay RUN`";
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("cannot read the run's configuration `{}`", file.display()))
-        .hint(hint)?;
-    let (found, expected) = (Sha256Digest::of_bytes(text.as_bytes()), recorded.record.inputs.config);
-    if found != expected {
-        return Err(anyhow!(
-            "`{}` is not the run's configuration: expected {expected}, found {found}",
-            file.display()
-        ))
-        .hint(hint);
-    }
-    let plain = AdapterConfig::parse(&text).map_err(|e| anyhow!("`{}`: {e}", file.display()))?;
-    let mut config = match &args.config {
-        Some(file) => plain.placed(file.parent().unwrap_or(Path::new("."))),
-        // It was moved into the run's folder, so its paths may mean something from here, or from a folder above the run's.
-        // What is found so is compared by digest.
-        None => {
-            let run = std::path::absolute(&recorded.folder)?;
-            let folders = std::iter::once(Path::new("")).chain(run.ancestors());
-            let there = |folder: &&Path| folder.join(&plain.run.pretrained_model_name_or_path).exists();
-            let folder = folders.clone().find(there).unwrap_or(Path::new("")).to_owned();
-            plain.placed(&folder)
-        }
-    };
-    if let Some(base) = &args.base {
-        config.run.pretrained_model_name_or_path.clone_from(base);
-    }
-    Ok(config)
-}
-
-/// Refuses another base than the run's: nothing could be learned from it.
-fn same_base(config: &AdapterConfig, recorded: &Recorded) -> Result<()> {
-    let path = &config.run.pretrained_model_name_or_path;
-    let expected = recorded.record.inputs.base.digest;
-    let hint = "name the base of that run with --base DIR|FILE";
-    if !path.exists() {
-        return Err(anyhow!("there is no base at `{}`", path.display())).hint(hint);
-    }
-    let found = base_facts(path)?.digest;
-    if found != expected {
-        return Err(anyhow!(
-            "`{}` is not the run's base: expected {expected}, found {found}",
-            path.display()
-        ))
-        .hint(hint);
-    }
-    Ok(())
 }
 
 /// What determines the weights, then and now.

@@ -217,6 +217,9 @@ fn show(context: &Context, document: &Document) -> Result<()> {
         document.created_at
     ))?;
     context.line(format_args!("root {}", document.root))?;
+    if let Some(parent) = document.parent {
+        context.line(format_args!("from {parent}"))?;
+    }
     let members = context.paint(Style::Good, format!("{} in", document.members.len()));
     let excluded = context.paint(Style::Bad, format!("{} left out", document.excluded.len()));
     context.line(format_args!("\n{members}, {excluded}."))?;
@@ -287,6 +290,7 @@ fn shown(document: &Document) -> Result<Value> {
     Ok(json!({
         "name": document.name,
         "root": document.root,
+        "parent": document.parent,
         "policy": document.policy.name,
         "policy_digest": document.policy.digest,
         "purpose": document.purpose,

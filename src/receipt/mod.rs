@@ -20,16 +20,21 @@ use serde::{Deserialize, Serialize};
 pub use provenance::{
     PROVENANCE_EXTENSION, PROVENANCE_KEY, Provenance, bundle, bundle_path, bundle_signer, lay_beside, sign, signer,
 };
-pub use record::{AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RUN_FORMAT_SETS, RunInputs, RunRecord};
+pub use record::{
+    AdapterFacts, BaseFacts, PolicyFacts, RUN_FORMAT, RUN_FORMAT_SETS, RUN_FORMAT_SUPERSEDES, RunInputs, RunRecord,
+};
 pub use seal::{Change, RECEIPT_DIGEST_KEY, RECEIPT_KEY, Sealed, changes, open, reseal, seal};
 pub use sets::{Counts, SetClaims, SetFacts, SnapshotFacts};
 
 use crate::digest::{CanonicalError, Sha256Digest, canonical_json};
+pub use crate::snapshot::Supersedes;
 
 /// The format that receipts of one set declare.
 pub const RECEIPT_FORMAT: &str = "assent.receipt/1";
 /// The format of those of several sets: whoever knows the first format alone must not take one set for all.
 pub const RECEIPT_FORMAT_SETS: &str = "assent.receipt/2";
+/// The format of those that name the adapter whose place theirs takes, whatever the number of sets.
+pub const RECEIPT_FORMAT_SUPERSEDES: &str = "assent.receipt/3";
 /// Longest receipt that is written or read, in bytes.
 pub const RECEIPT_LIMIT: usize = 64 << 10;
 
@@ -124,6 +129,9 @@ pub struct Claims {
     /// Tensor digest of the adapter that this one was converted from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived_from: Option<Sha256Digest>,
+    /// The adapter whose place this one takes: the same run without some of its pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Supersedes>,
 }
 
 impl Claims {
@@ -147,9 +155,10 @@ impl Claims {
 
     /// The format of a receipt with these claims.
     pub(super) fn format(&self) -> &'static str {
-        match self.further.is_empty() {
-            true => RECEIPT_FORMAT,
-            false => RECEIPT_FORMAT_SETS,
+        match (&self.supersedes, self.further.is_empty()) {
+            (Some(_), _) => RECEIPT_FORMAT_SUPERSEDES,
+            (None, false) => RECEIPT_FORMAT_SETS,
+            (None, true) => RECEIPT_FORMAT,
         }
     }
 }
@@ -166,7 +175,7 @@ pub fn counted(counts: &BTreeMap<String, u64>) -> String {
 /// Claims bound to one file by the digests of its tensors and of the rest of its header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// [`RECEIPT_FORMAT`] or [`RECEIPT_FORMAT_SETS`].
+    /// [`RECEIPT_FORMAT`], [`RECEIPT_FORMAT_SETS`] or [`RECEIPT_FORMAT_SUPERSEDES`].
     pub format: String,
     /// What it says of the training.
     pub claims: Claims,

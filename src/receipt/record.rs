@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Claims, ReceiptError, SetFacts, SnapshotFacts};
+use super::{Claims, ReceiptError, SetFacts, SnapshotFacts, Supersedes};
 use crate::digest::{Sha256Digest, canonical_digest};
 
 /// The format that run records of one set declare.
 pub const RUN_FORMAT: &str = "assent.run/1";
 /// The format of those of several sets: whoever knows the first format alone must not take one set for all.
 pub const RUN_FORMAT_SETS: &str = "assent.run/2";
+/// The format of those that name the adapter whose place theirs takes, whatever the number of sets.
+pub const RUN_FORMAT_SUPERSEDES: &str = "assent.run/3";
 
 /// The format of a record with these inputs.
-fn format(inputs: &RunInputs) -> &'static str {
-    match inputs.further.is_empty() {
-        true => RUN_FORMAT,
-        false => RUN_FORMAT_SETS,
+fn format(inputs: &RunInputs, supersedes: Option<&Supersedes>) -> &'static str {
+    match (supersedes, inputs.further.is_empty()) {
+        (Some(_), _) => RUN_FORMAT_SUPERSEDES,
+        (None, false) => RUN_FORMAT_SETS,
+        (None, true) => RUN_FORMAT,
     }
 }
 
@@ -102,6 +105,7 @@ impl RunInputs {
             steps,
             versions: self.versions.clone(),
             derived_from: None,
+            supersedes: None,
         })
     }
 }
@@ -122,7 +126,7 @@ pub struct AdapterFacts {
 /// One training, start to end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// [`RUN_FORMAT`] or [`RUN_FORMAT_SETS`].
+    /// [`RUN_FORMAT`], [`RUN_FORMAT_SETS`] or [`RUN_FORMAT_SUPERSEDES`].
     pub format: String,
     /// [`RunInputs::identity`] of `inputs`.
     pub run: Sha256Digest,
@@ -144,6 +148,9 @@ pub struct RunRecord {
     /// A set that was only measured: its pictures shaped no weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<SnapshotFacts>,
+    /// The adapter whose place its own takes. It shapes no weight, so it is none of the inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Supersedes>,
 }
 
 impl RunRecord {
@@ -157,7 +164,7 @@ impl RunRecord {
     ) -> Result<Self, ReceiptError> {
         let run = inputs.identity()?;
         Ok(RunRecord {
-            format: format(&inputs).into(),
+            format: format(&inputs, None).into(),
             run,
             inputs,
             steps,
@@ -167,7 +174,16 @@ impl RunRecord {
             adapter,
             last: None,
             measured: None,
+            supersedes: None,
         })
+    }
+
+    /// The same for an adapter that takes another's place.
+    #[must_use]
+    pub fn superseding(mut self, old: Option<Supersedes>) -> Self {
+        self.supersedes = old;
+        self.format = format(&self.inputs, old.as_ref()).into();
+        self
     }
 
     /// The bytes of `run.json`: indented, keys in one order, a line feed at the end.
@@ -187,7 +203,7 @@ impl RunRecord {
             reason,
         };
         let record: RunRecord = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
-        let expected = format(&record.inputs);
+        let expected = format(&record.inputs, record.supersedes.as_ref());
         if record.format != expected {
             return Err(ReceiptError::Format {
                 what: "run record",

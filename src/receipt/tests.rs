@@ -307,3 +307,56 @@ fn no_bundle_of_an_earlier_file_stays() {
     lay_beside(&adapter, None).unwrap();
     assert!(!bundle_path(&adapter).exists());
 }
+
+#[test]
+fn what_takes_the_place_of_another_says_so_in_a_format_of_its_own() {
+    let old = Supersedes {
+        file: Sha256Digest::of_bytes(b"file"),
+        tensors: Sha256Digest::of_bytes(b"tensors"),
+        receipt: Sha256Digest::of_bytes(b"receipt"),
+    };
+    let plain = inputs().claims(30).unwrap();
+    let claims = Claims {
+        supersedes: Some(old),
+        ..plain.clone()
+    };
+    assert_eq!(claims.run, plain.run, "it shapes no weight");
+    for (claims, format) in [(plain, RECEIPT_FORMAT), (claims, RECEIPT_FORMAT_SUPERSEDES)] {
+        let mut container = container();
+        let sealed = seal(&mut container, claims).unwrap();
+        assert_eq!(sealed.receipt.format, format);
+        let text = container.metadata[RECEIPT_KEY].clone();
+        assert_eq!(text.contains("supersedes"), format == RECEIPT_FORMAT_SUPERSEDES);
+        assert_eq!(changes(&container, &open(&container).unwrap().unwrap()).unwrap(), []);
+        // In the other format it is refused, so that nobody who knows only that one overlooks what it says.
+        let other = match format {
+            RECEIPT_FORMAT => RECEIPT_FORMAT_SUPERSEDES,
+            _ => RECEIPT_FORMAT,
+        };
+        assert!(matches!(
+            Receipt::parse(&text.replace(format, other)),
+            Err(ReceiptError::Format { .. })
+        ));
+    }
+    let times = (
+        "2026-01-01T00:00:00Z".parse().unwrap(),
+        "2026-01-01T00:00:01Z".parse().unwrap(),
+    );
+    let adapter = AdapterFacts {
+        file: old.file,
+        tensors: old.tensors,
+        receipt: old.receipt,
+        modules: 1,
+    };
+    let record = RunRecord::new(inputs(), 30, times, BTreeMap::new(), adapter).unwrap();
+    for (record, format) in [
+        (record.clone(), RUN_FORMAT),
+        (record.superseding(Some(old)), RUN_FORMAT_SUPERSEDES),
+    ] {
+        let text = record.to_json().unwrap();
+        assert_eq!(RunRecord::parse(&text).unwrap(), record);
+        assert_eq!(record.format, format);
+        let other = text.replace(format, "assent.run/2");
+        assert!(matches!(RunRecord::parse(&other), Err(ReceiptError::Format { .. })));
+    }
+}

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::trained_on::{Of, TrainedOn, read, store};
 use super::values::{path_bytes, path_of, time};
-use super::{Registry, Result, log};
+use super::{Registry, Result, Supersedes, log, superseded};
 use crate::digest::{PixelDigest, Sha256Digest};
 use crate::log::Entry;
 
@@ -22,6 +22,8 @@ pub struct NewRun {
     pub record: String,
     /// The folder of its artefacts.
     pub path: PathBuf,
+    /// The adapter whose place its own takes, where it was made again without some of its pictures.
+    pub supersedes: Option<Supersedes>,
 }
 
 /// A recorded run.
@@ -97,6 +99,9 @@ impl Registry {
             params![run.sha256, run.record, path_bytes(&run.path), at.to_string()],
         )?;
         store(&transaction, Of::Run, &run.sha256, &run.trained_on)?;
+        if let Some(old) = &run.supersedes {
+            superseded::store(&transaction, &run.sha256, old)?;
+        }
         transaction.commit()?;
         Ok(())
     }
@@ -158,12 +163,14 @@ impl Registry {
                 trained_on: Vec::new(),
                 record: row.get(1)?,
                 path: path_of(row.get(2)?),
+                supersedes: None,
             };
             Ok((run, row.get::<_, String>(3)?))
         })?;
         rows.map(|row| {
             let (mut run, at) = row?;
             run.trained_on = read(&self.connection, Of::Run, &run.sha256)?;
+            run.supersedes = superseded::read(&self.connection, &run.sha256)?;
             Ok(RunRow {
                 run,
                 finished_at: time(&at)?,

@@ -29,6 +29,7 @@ mod reach;
 mod reading;
 mod review;
 mod snapshots;
+mod superseded;
 #[cfg(test)]
 mod tests;
 mod trained_on;
@@ -58,6 +59,7 @@ pub use near::{NearPair, Nearest};
 pub use reach::Reach;
 pub use reading::{ImageFilter, ImageRecord};
 pub use snapshots::{SnapshotExclusionRow, SnapshotMemberRow, SnapshotRow};
+pub use superseded::Supersedes;
 pub use trained_on::{Role, TrainedOn};
 pub use trust::TrustedKey;
 pub use verify::{LedgerReport, SaidDigests};
@@ -90,6 +92,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0012_sets.sql"),
     include_str!("migrations/0013_snapshot_format.sql"),
     include_str!("migrations/0014_log.sql"),
+    include_str!("migrations/0015_supersedes.sql"),
 ];
 
 /// An open registry.

@@ -32,6 +32,8 @@ pub struct SnapshotRow {
     pub ledger: (i64, Sha256Digest),
     /// When it was made.
     pub created_at: Timestamp,
+    /// Root of the snapshot that its members were taken from, if any.
+    pub parent: Option<Sha256Digest>,
 }
 
 /// A member of a snapshot.
@@ -82,7 +84,7 @@ impl Registry {
         let transaction = self.connection.transaction()?;
         transaction.execute(
             "INSERT INTO snapshots (name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head,
-                created_at, selection, format) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                created_at, selection, format, parent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 snapshot.name,
                 snapshot.root,
@@ -95,6 +97,7 @@ impl Registry {
                 snapshot.created_at.to_string(),
                 snapshot.selection,
                 snapshot.format,
+                snapshot.parent,
             ],
         )?;
         let id = transaction.last_insert_rowid();
@@ -208,7 +211,7 @@ impl Registry {
 }
 
 const SELECT: &str = "SELECT name, root, document, policy_name, policy, purpose, ledger_seq, ledger_head, created_at,
-                      selection, format FROM snapshots";
+                      selection, format, parent FROM snapshots";
 
 fn snapshot_of(row: &Row<'_>) -> Result<SnapshotRow> {
     Ok(SnapshotRow {
@@ -222,5 +225,6 @@ fn snapshot_of(row: &Row<'_>) -> Result<SnapshotRow> {
         created_at: time(&row.get::<_, String>(8)?)?,
         selection: row.get(9)?,
         format: row.get(10)?,
+        parent: row.get(11)?,
     })
 }

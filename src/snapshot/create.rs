@@ -148,7 +148,7 @@ pub(super) fn holds(path: &Path, digest: &Sha256Digest) -> bool {
 }
 
 /// The lines of a trace that a reader needs: what refused, and what the policy did with the rest.
-fn evidence(decision: &Decision) -> Vec<ExclusionEvidence> {
+pub(super) fn evidence(decision: &Decision) -> Vec<ExclusionEvidence> {
     let telling = decision.trace.iter().filter(|line| {
         let refuses = ["_refused", "_in_doubt", "_missing", "not_accepted", "not_readable"];
         matches!(line.state, State::Denied | State::Constrained) || refuses.iter().any(|end| line.rule.ends_with(end))

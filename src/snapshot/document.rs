@@ -109,6 +109,9 @@ pub struct Document {
     pub ledger: LedgerRef,
     /// The root of a [`Head`](super::Head) over the members.
     pub root: Sha256Digest,
+    /// Root of the snapshot that its members were taken from; none where they were taken from everything registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Sha256Digest>,
     /// The members.
     pub members: Vec<Entry>,
     /// What was left out.
@@ -156,6 +159,7 @@ impl Document {
             created_at,
             ledger,
             root: Sha256Digest::of_bytes(&[]),
+            parent: None,
             members,
             excluded,
         };
@@ -271,6 +275,7 @@ impl Document {
                 head: row.ledger.1,
             },
             root: row.root,
+            parent: row.parent,
             members,
             excluded,
         };
@@ -294,6 +299,7 @@ impl Document {
             selection: text_of(&self.selection)?,
             ledger: (self.ledger.seq, self.ledger.head),
             created_at: self.created_at,
+            parent: self.parent,
         };
         let member = |member: &Entry| {
             Ok(SnapshotMemberRow {

@@ -12,6 +12,7 @@ mod diff;
 mod document;
 mod pledge;
 mod proof;
+mod refreeze;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -28,12 +29,13 @@ pub use diff::{Changed, Diff, diff};
 pub use document::{Document, Entry, Exclusion, ExclusionEvidence, LedgerRef, PolicyRef, import, leaf};
 pub use pledge::{PLEDGE_PREDICATE, Pledge, Pledged, pledge};
 pub use proof::{Leaf, Neighbours, Places, Proof, ProofError, ProvenLeaf, Shows, prove};
+pub use refreeze::{Remains, remains};
 pub use root::Head;
 pub use verify::{Member, Mismatch, MismatchCode, VerifiedSnapshot, verify};
 
 use crate::digest::{CanonicalError, Sha256Digest};
 use crate::registry::RegistryError;
-pub use crate::registry::{Role, TrainedOn};
+pub use crate::registry::{Role, Supersedes, TrainedOn};
 
 /// What can go wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,6 @@
 //! Snapshots over real files and a registry in memory.
+mod refreeze;
+
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;

@@ -193,7 +193,12 @@ pub fn verify(registry: &Registry, name: &str, at: Timestamp) -> Result<Verified
 
 type Checked = Result<Result<Member, (MismatchCode, String)>, SnapshotError>;
 
-fn member(entry: &Entry, known: Option<Known>, (policy, purpose): (&Policy, Purpose), at: Timestamp) -> Checked {
+pub(super) fn member(
+    entry: &Entry,
+    known: Option<Known>,
+    (policy, purpose): (&Policy, Purpose),
+    at: Timestamp,
+) -> Checked {
     let short = entry.image.short();
     let Some(Known { image, evidence }) = known else {
         return Ok(Err((

@@ -37,8 +37,8 @@ use crate::keys::SecretKey;
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::receipt::{
-    AdapterFacts, Claims, LAST_WEIGHTS, PROVENANCE_EXTENSION, RunRecord, SnapshotFacts, WEIGHTS, bundle, lay_beside,
-    seal, sign,
+    AdapterFacts, Claims, LAST_WEIGHTS, PROVENANCE_EXTENSION, RunRecord, SnapshotFacts, Supersedes, WEIGHTS, bundle,
+    lay_beside, seal, sign,
 };
 use crate::sheet::{Chart, Series, Stroke};
 use crate::snapshot::{Role, VerifiedSnapshot};
@@ -68,6 +68,8 @@ pub struct AdapterRun<'a> {
     pub device_name: &'a str,
     /// What signs the receipts, if anything does.
     pub key: Option<&'a SecretKey>,
+    /// The adapter whose place this one takes, if any.
+    pub supersedes: Option<Supersedes>,
     /// Continue from the saved state.
     pub resume: bool,
     /// What is known of the computer, and whether to end with the plan.
@@ -198,7 +200,14 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             .insert("masks".to_owned(), masks::digest(masks).to_string());
     }
     let plan = plan(c, inputs.identity()?)?;
-    inputs.claims(0)?.check()?;
+    let claims = |steps| -> Result<Claims, TrainError> {
+        let supersedes = run.supersedes;
+        Ok(Claims {
+            supersedes,
+            ..inputs.claims(steps)?
+        })
+    };
+    claims(0)?.check()?;
     if epoch.left_over > 0 {
         stage.tell(&Event::Warning {
             text: format!(
@@ -259,13 +268,13 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     objective.pipeline.check_files()?;
     let header = |steps| facts::header(c, &inputs, &objective.pipeline, (images, &buckets, steps));
     let (at, kept) = (stage.out.join(ADAPTER), finish.kept_step);
-    let facts = keep(&objective, header(kept)?, inputs.claims(kept)?, &at)?;
+    let facts = keep(&objective, header(kept)?, claims(kept)?, &at)?;
     let mut wrote = vec![ADAPTER.to_owned()];
     let mut last = None;
     if c.run.save_last_weights {
         engine::show_last(&mut objective, &optimizer);
         let header = facts::header(c, &inputs, &objective.pipeline, (images, &buckets, finish.step))?;
-        let mut claims = inputs.claims(finish.step)?;
+        let mut claims = claims(finish.step)?;
         claims.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
         last = Some(keep(&objective, header, claims, &stage.out.join(LAST))?);
         wrote.push(LAST.to_owned());
@@ -276,7 +285,8 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         (started, (run.clock)()),
         finish.losses.clone(),
         facts,
-    )?;
+    )?
+    .superseding(run.supersedes);
     record.last = last;
     record.measured = run.others.map(|set| SnapshotFacts::of(set.document()));
     let record_text = record.to_json()?;

@@ -101,6 +101,32 @@ impl AdapterConfig {
         sets
     }
 
+    /// The same on these snapshots in the place of those that it names, in the order of [`Self::sets`], and with this one
+    /// only measured.
+    ///
+    /// # Errors
+    /// If there are more or fewer than it names.
+    pub fn on(mut self, sets: &[String], measured: Option<String>) -> Result<Self, String> {
+        let named = self.sets();
+        if named.len() != sets.len() {
+            return Err(format!("expected {} snapshots, found {}", named.len(), sets.len()));
+        }
+        let place = |source: &Source| {
+            let is_its = |set: &&(&str, Role)| **set == (source.snapshot.as_str(), source.role);
+            named
+                .iter()
+                .zip(sets)
+                .find(|(set, _)| is_its(set))
+                .map(|(_, new)| new.clone())
+        };
+        let places: Vec<_> = self.sources.iter().map(place).collect();
+        for (source, place) in self.sources.iter_mut().zip(places) {
+            source.snapshot = place.unwrap_or_default();
+        }
+        self.run.validation_snapshot = measured;
+        Ok(self)
+    }
+
     /// Whether there are regularization pictures.
     #[must_use]
     pub fn regularizes(&self) -> bool {

@@ -108,6 +108,7 @@ impl World {
                     trained_on: trained_on.clone(),
                     record,
                     path,
+                    supersedes: None,
                 },
                 time(5),
             )

@@ -61,6 +61,7 @@ impl Studio<'_> {
             device: &device,
             device_name: &self.device.name(),
             key: None,
+            supersedes: None,
             resume: false,
             start: Start::PLAIN,
             clock: &|| self.context.clock(),
