@@ -3,6 +3,7 @@
 //! and merged, contact sheets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,10 @@ use serde_json::{Value, json};
 
 /// Of the largest value: float32 in another order of sums, over all steps of a case.
 const TOLERANCE: f32 = 2e-5;
+
+/// How far a picture of weights in int8 may be from that of f32, of 255: on average, and anywhere.
+const INT8_MEAN: f64 = 1.0;
+const INT8_MOST: f64 = 8.0;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -404,8 +409,7 @@ fn a_sheet_shows_what_each_adapter_draws_and_both_together() {
 }
 
 #[test]
-fn weights_in_f16_draw_what_they_draw_in_f32() {
-    // The model's numbers are all exact in f16, so not a bit may differ.
+fn weights_in_f16_draw_what_they_draw_in_f32_and_in_int8_nearly() {
     let folder = tempfile::tempdir().unwrap();
     let drawn = |weights: &str| {
         let output = folder.path().join(format!("{weights}.png"));
@@ -426,10 +430,24 @@ fn weights_in_f16_draw_what_they_draw_in_f32() {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         image::open(&output).unwrap().to_rgb8().into_raw()
     };
-    assert!(drawn("f16") == drawn("f32"));
+    let [wide, half, byte] = ["f32", "f16", "int8"].map(drawn);
+    // The model's numbers are all exact in f16, so not a bit may differ.
+    assert!(half == wide);
+    let off: Vec<f64> = wide.iter().zip(&byte).map(|(a, b)| f64::from(a.abs_diff(*b))).collect();
+    let (mean, most) = (
+        off.iter().sum::<f64>() / off.len() as f64,
+        off.iter().copied().fold(0.0, f64::max),
+    );
+    assert!(
+        mean > 0.0 && mean < INT8_MEAN && most <= INT8_MOST,
+        "off by {mean} of 255, at most {most}"
+    );
 
-    let base = Base::open(&model(), None).unwrap().stored_as(Precision::F16);
-    let mut unet = base.unet(&Device::flex()).unwrap();
+    let load = |precision| {
+        let base = Base::open(&model(), None).unwrap().stored_as(precision);
+        base.unet(&Device::flex()).unwrap()
+    };
+    let mut unet = load(Precision::F16);
     let (mut narrow, mut wide) = (0, 0);
     assent::model::params::for_each(&mut unet, &mut |name, param| match param {
         ParamMut::One(_) => {}
@@ -438,4 +456,45 @@ fn weights_in_f16_draw_what_they_draw_in_f32() {
         _ => wide += usize::from(!name.is_empty()),
     });
     assert!(narrow > 100 && wide == 0, "{narrow} in f16, {wide} not");
+
+    // A byte for each number of the layers, four for each of their output channels; the edges of the network and what is
+    // no matrix stay as they are.
+    let mut wide = BTreeMap::new();
+    assent::model::params::for_each(&mut load(Precision::F32), &mut |name, param| {
+        wide.insert(name.to_owned(), (param.shape(), param.bytes()));
+    });
+    let (mut bytes, mut floats) = (0, 0);
+    assent::model::params::for_each(&mut load(Precision::Int8), &mut |name, param| {
+        let (shape, before) = &wide[name];
+        assert_eq!(param.shape(), *shape, "{name}");
+        let edge = ["conv_in.weight", "conv_out.weight"].contains(&name);
+        if shape.len() == 1 || edge {
+            floats += 1;
+            assert_eq!(param.bytes(), *before, "{name}");
+        } else {
+            bytes += 1;
+            assert_eq!(param.bytes(), before / 4 + 4 * shape[0], "{name}");
+        }
+    });
+    assert!(bytes > 100 && floats > 100, "{bytes} in int8, {floats} not");
+}
+
+#[test]
+fn weights_in_int8_are_not_merged() {
+    let out = generate(
+        tempfile::tempdir().unwrap().path(),
+        &model(),
+        &[
+            "--weights",
+            "int8",
+            "--merge",
+            "--adapter",
+            fixture("parity/sd15-tiny/lora_kohya.safetensors").to_str().unwrap(),
+            "-o",
+            "one.png",
+        ],
+    );
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{told}");
+    assert!(told.contains("--merge: weights in int8 are not merged"), "{told}");
 }

@@ -152,6 +152,57 @@ fn patterns_choose_what_is_trained_and_the_count_is_asserted() {
 }
 
 #[test]
+fn beside_a_base_in_int8_every_kind_trains_and_replays() {
+    let studio = Studio::new();
+    let losses = |run: &str| -> Vec<f64> {
+        let lines = fs::read_to_string(studio.at(run).join("metrics.jsonl")).unwrap();
+        let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter_map(|event| event["loss"].as_f64()).collect()
+    };
+    let planned = |precision: &str| -> u64 {
+        configure(&studio, &format!("base_precision = \"{precision}\""));
+        let plan = studio.ok(&["--json", "train", "kind.toml", "--out", "run", "--dry-run"]);
+        let plan: Value = serde_json::from_str(plan.trim()).unwrap();
+        plan["memory"]["base"].as_u64().unwrap()
+    };
+    assert!(planned("int8") < planned("float"));
+    let mut floats = Vec::new();
+    for (i, more) in [
+        "train_text_encoder = true",
+        "dora_wd = true\ngradient_checkpointing = true",
+        "network_type = \"loha\"",
+        "network_type = \"locon\"\nconv_dim = 2",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [float, int8] = ["float", "int8"].map(|precision| {
+            configure(&studio, &format!("{more}\nbase_precision = \"{precision}\""));
+            let run = format!("{precision}{i}");
+            studio.ok(&["train", "kind.toml", "--out", &run, "-q"]);
+            losses(&run)
+        });
+        // Near the run beside the base in f32, and another run.
+        assert!(float.len() == int8.len() && float != int8, "{more}");
+        for (float, int8) in float.iter().zip(&int8) {
+            assert!((float - int8).abs() < 1e-2 * float, "{more}: {float} and {int8}");
+        }
+        floats.extend(float);
+    }
+    assert!(floats.len() > 12);
+    let record: Value = serde_json::from_slice(&studio.bytes("int80", "run.json")).unwrap();
+    assert!(record.to_string().contains("\"base_precision\":\"int8\""), "{record}");
+    // It repeats itself to the digest.
+    studio.ok(&["-q", "train", "--replay", "int81"]);
+
+    configure(&studio, "base_precision = \"int8\"\ninit_lora_weights = \"olora\"");
+    let output = studio.run(&["train", "kind.toml", "--out", "refused", "-q"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("would be rounded to int8 a second time"), "{told}");
+}
+
+#[test]
 fn text_encoders_train_too_one_or_two() {
     let studio = Studio::new();
     tiny_xl_base(&studio.at("xl"));

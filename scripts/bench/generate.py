@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drawing one picture: `assent generate` against diffusers' pipeline, each as a whole process, in one run, as ratios.
 
-    python scripts/bench/generate.py MODEL [--size 512] [--steps 4] [--threads 2] [--extra=--weights --extra=f16]
+    python scripts/bench/generate.py MODEL [--size 512] [--steps 4] [--threads 2] [--extra=--weights --extra=f16|int8]
 
 Text encoding, STEPS steps of DDIM with guidance 7.5 (two passes of the U-Net each), the VAE, and the PNG, in float32 on
 the CPU, from the same folder (or single file). Each side runs twice, with one step and with STEPS, which gives the

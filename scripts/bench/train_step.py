@@ -2,11 +2,12 @@
 """A LoRA training step of the U-Net: assent against PyTorch + diffusers + PEFT, in one run, as a ratio.
 
     python scripts/bench/train_step.py [--unet FOLDER | --channels 320,640,1280,1280] [--size 64] [--batch 1]
-        [--rank 8] [--threads 2] [--steps 5] [--checkpointing]
+        [--rank 8] [--threads 2] [--steps 5] [--checkpointing] [--weights int8]
 
 Both sides read the same weights and inputs, adapt the same modules (attention, feed-forward, proj_in, proj_out), and
 do the same: forward, backward, clip to norm 1, AdamW, all in float32 on the CPU. Each runs in a process of its own, which
 gives its peak memory; the time is the median over the steps after a first one. The losses of the first step must agree.
+With `--weights`, assent keeps the U-Net in f16 or int8; PyTorch computes in float32 with the same rounded weights.
 
 Needs the packages in tests/interop/requirements.txt, and a release build, which it makes:
 `cargo build --release --example bench_train_step`.
@@ -60,6 +61,17 @@ def make_inputs(path, unet, batch, size):
     )
 
 
+def rounded(weight, how):
+    """What is left of a weight that is kept in f16, or in int8 with a scale for each output channel."""
+    if how == "f16":
+        return weight.half().float()
+    if how == "int8" and min(weight.shape[:2]) >= 8:
+        flat = weight.flatten(1)
+        scales = (flat.abs().amax(1) / 127).clamp(min=1e-45)[:, None]
+        return ((flat / scales).round().clamp(-127, 127) * scales).reshape(weight.shape)
+    return weight
+
+
 def torch_side(args):
     import torch
     from diffusers import UNet2DConditionModel
@@ -68,6 +80,9 @@ def torch_side(args):
 
     torch.set_num_threads(args.threads)
     unet = UNet2DConditionModel.from_pretrained(args.unet, use_safetensors=True).requires_grad_(False)
+    for module in unet.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            module.weight.data = rounded(module.weight.data, args.weights)
     unet.add_adapter(LoraConfig(r=args.rank, lora_alpha=args.rank, target_modules=TARGETS))
     if args.checkpointing:
         unet.enable_gradient_checkpointing()
@@ -109,6 +124,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing on both sides")
+    parser.add_argument("--weights", choices=("f32", "f16", "int8"), default="f32", help="how assent keeps the weights")
     parser.add_argument("--inputs", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inputs:
@@ -123,6 +139,7 @@ def main():
         make_inputs(inputs, unet, args.batch, args.size)
         numbers = {"--rank": args.rank, "--steps": args.steps, "--threads": args.threads}
         common = ["--unet", str(unet), "--inputs", str(inputs)]
+        numbers["--weights"] = args.weights
         common += [text for pair in numbers.items() for text in map(str, pair)]
         extra = ["--checkpointing"] if args.checkpointing else []
         theirs = measure([sys.executable, __file__, *common, *extra], args.threads)
@@ -134,6 +151,7 @@ def main():
     if abs(ours["losses"][0] / theirs["losses"][0] - 1) > 1e-3:
         sys.exit(f"the first losses differ: {ours['losses'][0]} and {theirs['losses'][0]}")
     mib = 1 << 20
+    print(f"assent holds the U-Net in {args.weights}: {ours['held'] / mib:.0f} MiB")
     print(f"batch {args.batch}, latents {args.size}x{args.size}, rank {args.rank}, {ours['modules']} modules, {args.threads} threads")
     print(f"{'':22}{'seconds a step':>16}{'peak MiB':>12}{'first loss':>14}")
     for name, side in (("PyTorch + PEFT", theirs), ("assent", ours)):

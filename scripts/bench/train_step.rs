@@ -1,7 +1,7 @@
 //! assent's side of `scripts/bench/train_step.py`: LoRA training steps on a U-Net and inputs from files.
 //!
-//! `bench_train_step --unet FOLDER --inputs FILE --rank R --steps N --threads T`: one line of JSON with the seconds and
-//! the loss of each step.
+//! `bench_train_step --unet FOLDER --inputs FILE --rank R --steps N --threads T --weights f32|f16|int8`: one line of JSON
+//! with the seconds and the loss of each step, and the bytes that the U-Net's weights take.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use assent::lora::{self, Recipe};
-use assent::model::params::to_vec;
+use assent::model::params::{for_each, to_vec};
 use assent::model::recompute::Tape;
 use assent::model::unet::UNet;
 use assent::model::weights::Precision;
@@ -32,7 +32,14 @@ fn main() -> Result<()> {
         .build_global()?;
 
     let device = Device::flex().autodiff();
-    let mut unet = UNet::load(Path::new(of("--unet")?), &device, Precision::F32)?;
+    let precision = match of("--weights")? {
+        "int8" => Precision::Int8,
+        "f16" => Precision::F16,
+        _ => Precision::F32,
+    };
+    let mut unet = UNet::load(Path::new(of("--unet")?), &device, precision)?;
+    let mut held = 0;
+    for_each(&mut unet, &mut |_, param| held += param.bytes());
     let modules = lora::attach(&mut [("", &mut unet)], &Recipe::lora(rank, rank as f64), 0)?.len();
     let mut adam = Optimizer::new(Method::AdamW(AdamWConfig::default()), None);
     lora::for_each(&mut unet, &mut |name, param| {
@@ -82,7 +89,7 @@ fn main() -> Result<()> {
     }
     println!(
         "{}",
-        serde_json::json!({ "seconds": seconds, "losses": losses, "modules": modules })
+        serde_json::json!({ "seconds": seconds, "losses": losses, "modules": modules, "held": held })
     );
     Ok(())
 }

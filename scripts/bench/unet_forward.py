@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The U-Net's forward pass: assent against PyTorch and diffusers, in one run, as ratios.
 
-    python scripts/bench/unet_forward.py UNET_FOLDER [--size 64] [--batch 2] [--steps 3] [--threads 2] [--weights f16]
+    python scripts/bench/unet_forward.py UNET_FOLDER [--size 64] [--batch 2] [--steps 3] [--threads 2] [--weights f16|int8]
 
 Both sides read the same weights and inputs, in float32 on the CPU. Each runs in a process of its own, which gives its
 peak memory; the time is the median over the passes after a first one. Prints how far the outputs are from each other as
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--batch", type=int, default=2, help="2 is one picture with guidance")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--weights", choices=("f32", "f16"), default="f32", help="how assent keeps the weights")
+    parser.add_argument("--weights", choices=("f32", "f16", "int8"), default="f32", help="how assent keeps the weights")
     parser.add_argument("--exact", action="store_true", help="compare both with PyTorch in float64 too")
     parser.add_argument("--only", choices=("torch", "assent"), help="one side, without ratios")
     parser.add_argument("--inputs", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 //! assent's side of `scripts/bench/unet_forward.py`: forward passes of a U-Net on inputs from a file.
 //!
-//! `bench_unet_forward --unet FOLDER --inputs FILE --out FILE --steps N --threads T --weights f32|f16`: one line of JSON
+//! `bench_unet_forward --unet FOLDER --inputs FILE --out FILE --steps N --threads T --weights f32|f16|int8`: one line of JSON
 //! with the seconds of each pass; what the last pass gave goes to `--out` as safetensors.
 
 use std::collections::BTreeMap;
@@ -31,6 +31,7 @@ fn main() -> Result<()> {
 
     let device = Device::flex();
     let precision = match of("--weights")? {
+        "int8" => Precision::Int8,
         "f16" => Precision::F16,
         _ => Precision::F32,
     };

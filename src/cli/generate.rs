@@ -47,6 +47,12 @@ pub fn run(context: &Context, mut args: Args) -> Result<Exit> {
     let sampler = args.sampler()?;
     let labels = args.labels(context, filled.picture.as_deref())?;
     let device = args.device.get()?;
+    if args.merge && matches!(args.weights, args::Stored::Int8) {
+        return Err(anyhow::anyhow!(
+            "--merge: weights in int8 are not merged, since their steps would swallow what an adapter changes"
+        ))
+        .hint("leave --merge out, or take --weights f16");
+    }
     let mut start = match &args.init_image {
         Some(picture) => Some(start::read(picture, args.mask.as_deref())?),
         None => filled.start,

@@ -143,6 +143,7 @@ pub(super) const TABLE: &[Row] = &[
         "the text encoder is used as the base has it",
     ),
     ("vae.model_name", Missing(&[]), "the VAE is the base's own"),
+    ("unet.weight_dtype", Rule(own::base_precision), ""),
     ("unet.*", Idle, COMPUTED),
     ("text_encoder*", Idle, PARTS),
     ("vae.*", Idle, COMPUTED),

@@ -258,6 +258,7 @@ fn settings_of_one_trainer() {
         ),
         (r#""epochs": 5"#, "lr_warmup_steps", "200.0"),
         (r#""text_encoder": {"train": false}"#, "train_text_encoder", "false"),
+        (r#""unet": {"weight_dtype": "INT_8"}"#, "base_precision", "\"int8\""),
         (
             r#""output_model_destination": "m/lora.safetensors""#,
             "output_name",
@@ -303,6 +304,11 @@ fn settings_of_one_trainer() {
         ),
         (r#""epochs": 5"#, Group::NeedsAnswer, "epochs"),
         (r#""train_device": "cuda""#, Group::NoEffect, "train_device"),
+        (
+            r#""unet": {"weight_dtype": "BFLOAT_16"}"#,
+            Group::NoEffect,
+            "unet.weight_dtype",
+        ),
         (r#""epochs": 5"#, Group::NotOffered, "aspect_ratio_bucketing"),
         (r#""newest_option": 1"#, Group::NotOffered, "newest_option"),
     ] {

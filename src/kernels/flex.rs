@@ -1,25 +1,34 @@
 //! The kernels as operations of burn's Flex backend, with and without autodiff.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, DispatchDevice, Flex, backend_extension};
-use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 
 use super::autodiff::{BackwardFn, record};
-use super::{activation, attention, conv, linear, norm};
+use super::products::{Held, conv2d, project};
+use super::weight::Weight;
+use super::{activation, attention, conv, norm};
 
-/// Whether the kernels can take `x`: f32 on Flex, with or without autodiff.
-pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && matches!(x.device().as_dispatch().clone().inner(), DispatchDevice::Flex(_))
+/// Whether a device is Flex, with or without autodiff.
+pub(super) fn is(device: &Device) -> bool {
+    matches!(device.as_dispatch().clone().inner(), DispatchDevice::Flex(_))
 }
 
-/// Whether the kernels can take `weight` as it is stored: f32 or f16.
-pub(super) fn stores<const D: usize>(weight: &Tensor<D>) -> bool {
-    matches!(weight.dtype(), DType::F32 | DType::F16)
+/// Whether the kernels can take `x`: f32 on Flex.
+pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && is(&x.device())
+}
+
+/// Whether the kernels can take `weight` as it is stored: f32, f16 or int8.
+pub(super) fn stores<const D: usize>(weight: &Weight<D>) -> bool {
+    match weight {
+        Weight::Float(tensor) => matches!(tensor.dtype(), DType::F32 | DType::F16),
+        Weight::Int8(_) => true,
+    }
 }
 
 /// The operations of this room that a backend may have.
@@ -56,10 +65,27 @@ pub(super) trait Kernels: Backend {
     /// A `bias` without elements stands for none.
     fn tiled_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    /// The same with a frozen weight of bytes, `scales` for their rows.
+    fn tiled_linear_int8(
+        x: FloatTensor<Self>,
+        numbers: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     /// A `bias` without elements stands for none.
     fn unfolded_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        sizes: conv::Sizes,
+    ) -> FloatTensor<Self>;
+
+    /// The same with a frozen weight of bytes, `scales` for their rows.
+    fn unfolded_conv2d_int8(
+        x: FloatTensor<Self>,
+        numbers: IntTensor<Self>,
+        scales: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         sizes: conv::Sizes,
     ) -> FloatTensor<Self>;
@@ -77,22 +103,6 @@ pub(super) fn in_order(tensor: FlexTensor) -> FlexTensor {
 /// The values of a tensor that [`in_order`] gave.
 pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().unwrap_or_default()
-}
-
-/// The numbers of a weight that [`in_order`] gave, as they are stored.
-fn stored(weight: &FlexTensor) -> linear::Stored<'_> {
-    match weight.as_slice::<half::f16>() {
-        Some(values) => linear::Stored::F16(values),
-        None => linear::Stored::F32(values(weight)),
-    }
-}
-
-/// The same in f32; copied only where they are f16.
-fn widened(weight: &FlexTensor) -> Cow<'_, [f32]> {
-    match stored(weight) {
-        linear::Stored::F32(values) => Cow::Borrowed(values),
-        linear::Stored::F16(values) => Cow::Owned(linear::widened(values)),
-    }
 }
 
 /// A tensor of `values`, in order.
@@ -257,61 +267,13 @@ fn attend(inputs: [FlexTensor; 3], scale: f32, causal: bool) -> (FlexTensor, Bac
     (y, Arc::new(backward))
 }
 
-/// `tracked`: which inputs need a gradient. What no gradient needs is not kept.
-fn conv2d(inputs: [FlexTensor; 3], sizes: conv::Sizes, tracked: [bool; 3]) -> (FlexTensor, BackwardFn<3>) {
-    let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
-    let [x, weight, bias] = inputs.map(in_order);
-    let y = conv::forward(values(&x), &widened(&weight), values(&bias), &sizes);
-    let [rows, columns] = sizes.output().unwrap_or_default();
-    let y = tensor(y, Shape::new([sizes.batch, sizes.outputs, rows, columns]));
-    let (x, weight) = (tracked[1].then_some(x), tracked[0].then_some(weight));
-    let backward = move |gradient: FlexTensor| {
-        let gradient = in_order(gradient);
-        let dy = conv::Gradient::new(values(&gradient), &sizes);
-        let [x_shape, weight_shape, bias_shape] = shapes.clone();
-        let dx = weight
-            .as_ref()
-            .map(|weight| tensor(conv::input_gradient(&dy, &widened(weight), &sizes), x_shape));
-        let d_weight = x
-            .as_ref()
-            .map(|x| tensor(conv::weight_gradient(values(x), &dy, &sizes), weight_shape));
-        let d_bias = tracked[2].then(|| tensor(conv::bias_gradient(&dy, &sizes), bias_shape));
-        [dx, d_weight, d_bias]
-    };
-    (y, Arc::new(backward))
-}
-
-/// `tracked`: which inputs need a gradient. What no gradient needs is not kept.
-fn project(inputs: [FlexTensor; 3], tracked: [bool; 3]) -> (FlexTensor, BackwardFn<3>) {
-    let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
-    let sizes = linear::Sizes {
-        rows: shapes[0][0],
-        inputs: shapes[0][1],
-        outputs: shapes[1][0],
-    };
-    let [x, weight, bias] = inputs.map(in_order);
-    let y = linear::forward(values(&x), stored(&weight), values(&bias), sizes);
-    let y = tensor(y, Shape::new([sizes.rows, sizes.outputs]));
-    let (x, weight) = (tracked[1].then_some(x), tracked[0].then_some(weight));
-    let backward = move |gradient: FlexTensor| {
-        let gradient = in_order(gradient);
-        let dy = values(&gradient);
-        let [x_shape, weight_shape, bias_shape] = shapes.clone();
-        let dx = weight
-            .as_ref()
-            .map(|weight| tensor(linear::input_gradient(dy, stored(weight), sizes), x_shape));
-        let d_weight = x
-            .as_ref()
-            .map(|x| tensor(linear::weight_gradient(values(x), dy, sizes), weight_shape));
-        let d_bias = tracked[2].then(|| tensor(linear::bias_gradient(dy, sizes), bias_shape));
-        [dx, d_weight, d_bias]
-    };
-    (y, Arc::new(backward))
-}
-
 impl Kernels for Flex {
     fn tiled_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        project([x, weight, bias], [false; 3]).0
+        project([x, bias], Held::Float(weight), [false; 3]).0
+    }
+
+    fn tiled_linear_int8(x: FlexTensor, numbers: FlexTensor, scales: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        project([x, bias], Held::Int8 { numbers, scales }, [false; 3]).0
     }
 
     fn tiled_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32, causal: bool) -> FlexTensor {
@@ -319,7 +281,17 @@ impl Kernels for Flex {
     }
 
     fn unfolded_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, sizes: conv::Sizes) -> FlexTensor {
-        conv2d([x, weight, bias], sizes, [false; 3]).0
+        conv2d([x, bias], Held::Float(weight), sizes, [false; 3]).0
+    }
+
+    fn unfolded_conv2d_int8(
+        x: FlexTensor,
+        numbers: FlexTensor,
+        scales: FlexTensor,
+        bias: FlexTensor,
+        sizes: conv::Sizes,
+    ) -> FlexTensor {
+        conv2d([x, bias], Held::Int8 { numbers, scales }, sizes, [false; 3]).0
     }
 
     fn fused_group_norm(
@@ -348,7 +320,20 @@ impl Kernels for Flex {
 
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     fn tiled_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        record::<C, 3>([x, weight, bias], project)
+        record::<C, 3>([x, weight, bias], |[x, weight, bias], tracked| {
+            project([x, bias], Held::Float(weight), tracked)
+        })
+    }
+
+    fn tiled_linear_int8(
+        x: FloatTensor<Self>,
+        numbers: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        record::<C, 3>([x, scales, bias], |[x, scales, bias], [of_x, _, of_bias]| {
+            project([x, bias], Held::Int8 { numbers, scales }, [of_x, false, of_bias])
+        })
     }
 
     fn tiled_attention(
@@ -367,7 +352,21 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         bias: FloatTensor<Self>,
         sizes: conv::Sizes,
     ) -> FloatTensor<Self> {
-        record::<C, 3>([x, weight, bias], |inputs, tracked| conv2d(inputs, sizes, tracked))
+        record::<C, 3>([x, weight, bias], |[x, weight, bias], tracked| {
+            conv2d([x, bias], Held::Float(weight), sizes, tracked)
+        })
+    }
+
+    fn unfolded_conv2d_int8(
+        x: FloatTensor<Self>,
+        numbers: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        sizes: conv::Sizes,
+    ) -> FloatTensor<Self> {
+        record::<C, 3>([x, scales, bias], |[x, scales, bias], [of_x, _, of_bias]| {
+            conv2d([x, bias], Held::Int8 { numbers, scales }, sizes, [of_x, false, of_bias])
+        })
     }
 
     fn fused_group_norm(

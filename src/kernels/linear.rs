@@ -1,14 +1,13 @@
 //! The product of a linear layer with its bias, forward and backward, over tiles of the result that the threads share.
-//! A weight may lie in memory as f16: a tile of it is widened as it is needed, and all arithmetic is f32.
+//! A weight may lie in memory as f16 or int8: a tile of it is widened as it is needed, and all arithmetic is f32.
 
 use std::ops::Range;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, Shared, multiply};
 use super::memory;
+use super::stored::Stored;
 
 /// Rows and columns of one tile: large enough that packing its factors costs little beside the product.
 const TILE: usize = 1024;
@@ -19,46 +18,6 @@ pub(super) struct Sizes {
     pub rows: usize,
     pub inputs: usize,
     pub outputs: usize,
-}
-
-/// The numbers of a weight as they lie in memory.
-#[derive(Clone, Copy)]
-pub(super) enum Stored<'a> {
-    F32(&'a [f32]),
-    F16(&'a [f16]),
-}
-
-/// A matrix of stored numbers, row by row.
-#[derive(Clone, Copy)]
-struct Factor<'a> {
-    stored: Stored<'a>,
-    /// Numbers of a row.
-    width: usize,
-}
-
-impl<'a> Factor<'a> {
-    /// Some of its rows and columns as a view, widened into `room` where they are f16.
-    fn part<'b>(&self, rows: &Range<usize>, columns: &Range<usize>, room: &'b mut Vec<f32>) -> Matrix<'b>
-    where
-        'a: 'b,
-    {
-        let shape = [rows.len(), columns.len()];
-        match self.stored {
-            Stored::F32(values) => Matrix::new(
-                &values[rows.start * self.width + columns.start..],
-                shape,
-                [self.width, 1],
-            ),
-            Stored::F16(values) => {
-                room.resize(shape[0] * shape[1], 0.0);
-                for (row, room) in rows.clone().zip(room.chunks_exact_mut(shape[1].max(1))) {
-                    let values = &values[row * self.width..][columns.clone()];
-                    values.convert_to_f32_slice(room);
-                }
-                Matrix::new(room, shape, [shape[1], 1])
-            }
-        }
-    }
 }
 
 /// `0..length` in equal pieces of about a tile, at least `least`.
@@ -100,13 +59,9 @@ pub(super) fn forward(x: &[f32], weight: Stored<'_>, bias: &[f32], sizes: Sizes)
     } else {
         (0..rows).for_each(|_| y.extend_from_slice(bias));
     }
-    let weight = Factor {
-        stored: weight,
-        width: inputs,
-    };
     by_tile(&mut y, [rows, outputs], |rows, columns, out, room| {
         let x = Matrix::new(&x[rows.start * inputs..], [rows.len(), inputs], [inputs, 1]);
-        let weight = weight.part(columns, &(0..inputs), room).transposed();
+        let weight = weight.part(inputs, columns, &(0..inputs), room).transposed();
         multiply(out, !bias.is_empty(), 1.0, x, weight);
     });
     y
@@ -116,13 +71,9 @@ pub(super) fn forward(x: &[f32], weight: Stored<'_>, bias: &[f32], sizes: Sizes)
 pub(super) fn input_gradient(dy: &[f32], weight: Stored<'_>, sizes: Sizes) -> Vec<f32> {
     let Sizes { rows, inputs, outputs } = sizes;
     let mut dx = memory::zeros(rows * inputs);
-    let weight = Factor {
-        stored: weight,
-        width: inputs,
-    };
     by_tile(&mut dx, [rows, inputs], |rows, columns, out, room| {
         let dy = Matrix::new(&dy[rows.start * outputs..], [rows.len(), outputs], [outputs, 1]);
-        multiply(out, false, 1.0, dy, weight.part(&(0..outputs), columns, room));
+        multiply(out, false, 1.0, dy, weight.part(inputs, &(0..outputs), columns, room));
     });
     dx
 }
@@ -148,12 +99,4 @@ pub(super) fn bias_gradient(dy: &[f32], sizes: Sizes) -> Vec<f32> {
         }
     }
     sums.iter().map(|sum| *sum as f32).collect()
-}
-
-/// All numbers of a weight in f32, on all threads.
-pub(super) fn widened(values: &[f16]) -> Vec<f32> {
-    let mut out = memory::zeros(values.len());
-    let parts = out.par_chunks_mut(1 << 16).zip(values.par_chunks(1 << 16));
-    parts.for_each(|(out, values)| values.convert_to_f32_slice(out));
-    out
 }

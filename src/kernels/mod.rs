@@ -11,15 +11,27 @@ mod linear;
 mod matrix;
 pub(crate) mod memory;
 mod norm;
+mod products;
 pub mod reference;
 mod simd;
+mod stored;
 #[cfg(test)]
 mod tests;
+mod weight;
+#[cfg(test)]
+mod weight_tests;
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use flex::Kernels;
+pub use weight::{Int8, Weight};
+
+/// Whether a device has the kernels of this room: only the CPU has.
+#[must_use]
+pub fn has(device: &Device) -> bool {
+    flex::is(device)
+}
 
 /// Group normalisation with an affine map, followed by SiLU when `silu` is set.
 ///
@@ -83,27 +95,40 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, causal: b
     Tensor::from_dispatch(Dispatch::tiled_attention(q, k, v, scale as f32, causal))
 }
 
-/// `x · weightᵀ + bias`. The weight may be f16; it is widened as it is needed.
+/// `x · weightᵀ + bias`. The weight may be f16 or int8; it is widened as it is needed.
 ///
 /// # Shapes
 /// - x: `[rows, inputs]`; weight: `[outputs, inputs]`; bias: `[outputs]`; output: `[rows, outputs]`
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let filled = x.shape().num_elements() > 0 && weight.shape().num_elements() > 0;
+pub fn linear(x: Tensor<2>, weight: impl Into<Weight<2>>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let weight = weight.into();
+    let filled = x.shape().num_elements() > 0 && !weight.dims().contains(&0);
     if !(filled && x.dims()[1] == weight.dims()[1] && flex::takes(&x) && flex::stores(&weight)) {
-        return reference::linear(x, weight, bias);
+        return reference::linear(x, weight.float(), bias);
     }
     let bias = bias.unwrap_or_else(|| Tensor::empty([0], &x.device().inner()));
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::tiled_linear(x, weight, bias))
+    let (x, bias) = (x.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(match weight {
+        Weight::Float(weight) => Dispatch::tiled_linear(x, weight.into_dispatch(), bias),
+        Weight::Int8(Int8 { numbers, scales, .. }) => {
+            Dispatch::tiled_linear_int8(x, numbers.into_dispatch(), scales.into_dispatch(), bias)
+        }
+    })
 }
 
 /// Two-dimensional convolution with one stride and one zero padding for both axes. The weight may be
-/// f16; it is widened as it is needed.
+/// f16 or int8; it is widened as it is needed.
 ///
 /// # Shapes
 /// - x: `[batch, in, height, width]`; weight: `[out, in, kernel height, kernel width]`; bias: `[out]`
 /// - output: `[batch, out, (height + 2 * padding - kernel height) / stride + 1, …]`
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: impl Into<Weight<4>>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let weight = weight.into();
     let ([batch, inputs, height, width], [outputs, depth, tall, wide]) = (x.dims(), weight.dims());
     let kernel = [tall, wide];
     let sizes = conv::Sizes {
@@ -116,11 +141,16 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: 
         stride,
         padding,
     };
-    let filled = x.shape().num_elements() > 0 && weight.shape().num_elements() > 0;
+    let filled = x.shape().num_elements() > 0 && !weight.dims().contains(&0);
     if !(filled && depth == inputs && sizes.output().is_some() && flex::takes(&x) && flex::stores(&weight)) {
-        return reference::conv2d(x, weight, bias, stride, padding);
+        return reference::conv2d(x, weight.float(), bias, stride, padding);
     }
     let bias = bias.unwrap_or_else(|| Tensor::empty([0], &x.device().inner()));
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::unfolded_conv2d(x, weight, bias, sizes))
+    let (x, bias) = (x.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(match weight {
+        Weight::Float(weight) => Dispatch::unfolded_conv2d(x, weight.into_dispatch(), bias, sizes),
+        Weight::Int8(Int8 { numbers, scales, .. }) => {
+            Dispatch::unfolded_conv2d_int8(x, numbers.into_dispatch(), scales.into_dispatch(), bias, sizes)
+        }
+    })
 }

@@ -18,12 +18,12 @@ fn noise(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-fn input<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+pub(super) fn input<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
     let count = shape.iter().product();
     Tensor::from_data(TensorData::new(noise(count, seed), shape.to_vec()), device)
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().unwrap()
 }
 

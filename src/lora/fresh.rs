@@ -1,9 +1,10 @@
 //! Fresh adapters: which tensors they have on a layer, and how these start.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::recipe::{Algo, Recipe, Start, factorization};
 use super::{LoraError, decompose};
+use crate::kernels::Weight;
 use crate::model::branch::{Branch, Dropout, Factor, Magnitude, Product, Update};
 use crate::model::layers::{Conv2d, Linear, Module, Visitor, join};
 use crate::model::weights::Draws;
@@ -51,15 +52,21 @@ struct Shape {
 }
 
 impl Fresh<'_> {
-    /// A fresh branch beside a weight `[out, columns]`, which it may change.
-    fn branch(&mut self, path: &str, shape: &Shape, weight: &mut Tensor<2>) -> Option<Branch> {
+    /// A fresh branch beside a weight, which it may change.
+    fn branch<const D: usize>(&mut self, path: &str, shape: &Shape, weight: &mut Weight<D>) -> Option<Branch> {
         self.all.push(path.to_owned());
         if !self.recipe.covers(path) {
             return None;
         }
         self.paths.push(path.to_owned());
         let (rank, scale) = self.recipe.size(path, shape.kernel);
-        let whole_weight = weight.clone();
+        let columns = shape.inputs * shape.kernel * shape.kernel;
+        let flat = |weight: &Weight<D>| weight.widened().reshape([shape.out, columns]);
+        // Those of the weight as it is now.
+        let lengths = self.recipe.dora.then(|| {
+            let lengths = flat(weight).square().sum_dim(1).sqrt().transpose();
+            lengths.detach().require_grad()
+        });
         let start = Tensors {
             path,
             seed: self.seed,
@@ -68,13 +75,15 @@ impl Fresh<'_> {
         let tucker = self.recipe.tucker && shape.kernel > 1;
         let update = match self.recipe.algo {
             Algo::Lora if self.recipe.start.changes_base() => {
-                let most = weight.dims().into_iter().min().unwrap_or(0);
+                let most = shape.out.min(columns);
                 if rank > most {
                     let path = path.to_owned();
                     self.error.get_or_insert(LoraError::Rank { path, most, rank });
                     return None;
                 }
-                self.taken_from(path, rank, scale, weight)
+                let (update, rest) = self.taken_from(path, rank, scale, &flat(weight));
+                *weight = weight.replaced(rest.reshape(weight.dims()));
+                update
             }
             Algo::Lora => lora(&start, shape, rank, tucker, self.recipe.start),
             Algo::Loha => loha(&start, shape, rank, tucker),
@@ -88,11 +97,10 @@ impl Fresh<'_> {
                 second: Factor::Whole(_)
             }
         );
-        let lengths = whole_weight.cast(DType::F32).square().sum_dim(1).sqrt().transpose();
         Some(Branch {
             update,
-            magnitude: self.recipe.dora.then(|| Magnitude {
-                lengths: lengths.detach().require_grad(),
+            magnitude: lengths.map(|lengths| Magnitude {
+                lengths,
                 on_input: false,
             }),
             scale: if whole { 1.0 } else { scale },
@@ -108,23 +116,24 @@ impl Fresh<'_> {
 }
 
 impl Fresh<'_> {
-    /// A LoRA that starts as a part of the weight, which is taken out of it.
-    fn taken_from(&self, path: &str, rank: usize, scale: f64, weight: &mut Tensor<2>) -> Update {
+    /// A LoRA that starts as a part of the weight, and the rest of the weight.
+    fn taken_from(&self, path: &str, rank: usize, scale: f64, weight: &Tensor<2>) -> (Update, Tensor<2>) {
         let mut draws = Draws::new(self.seed, &join(path, "start"));
         let (down, up) = match self.recipe.start {
             Start::Olora => decompose::first(weight, rank),
             _ => decompose::strongest(weight, rank, scale, &mut draws),
         };
-        let (stored, device) = (weight.dtype(), weight.device());
+        let device = weight.device();
         let track = |t: Tensor<2>| Tensor::<2>::from_data(t.into_data(), &device);
         let (down, up) = (track(down), track(up));
         let part = up.clone().matmul(down.clone()).mul_scalar(scale);
-        *weight = (weight.clone().cast(DType::F32) - part).cast(stored).detach();
-        Update::Lora {
+        let rest = (weight.clone() - part).detach();
+        let update = Update::Lora {
             down: down.require_grad(),
             up: up.require_grad(),
             mid: None,
-        }
+        };
+        (update, rest)
     }
 }
 
@@ -137,13 +146,9 @@ impl Visitor for Fresh<'_> {
     }
 
     fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        let [out, inputs, kernel, width] = layer.weight.dims();
-        let mut weight = layer.weight.clone().reshape([out, inputs * kernel * width]);
+        let [out, inputs, kernel, _] = layer.weight.dims();
         let shape = Shape { out, inputs, kernel };
-        let branch = self.branch(path, &shape, &mut weight);
-        if branch.is_some() && self.recipe.start.changes_base() {
-            layer.weight = weight.reshape([out, inputs, kernel, width]);
-        }
+        let branch = self.branch(path, &shape, &mut layer.weight);
         layer.branches.extend(branch);
     }
 }

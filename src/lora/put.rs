@@ -1,6 +1,6 @@
 //! An adapter's values onto a model's layers, and from there into their weights.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::LoraError;
 use crate::adapter::{self, Form, Weight};
@@ -211,7 +211,7 @@ pub(super) fn vector(weight: &Weight, device: &Device) -> Tensor<1> {
 }
 
 /// Adds to each layer's weight what the adapters on it do, and takes them off. Every one of several adapters is relative
-/// to the weight as it was, so that their order does not matter.
+/// to the weight as it was, so that their order does not matter. A weight in int8 becomes f32.
 pub fn merge(model: &mut dyn Module) {
     model.visit("", &mut Merge);
 }
@@ -228,19 +228,23 @@ pub(super) fn sum(branches: &mut Vec<Branch>, weight: &Tensor<2>, inputs: usize)
 
 impl Visitor for Merge {
     fn linear(&mut self, _: &str, layer: &mut Linear) {
+        if layer.branches.is_empty() {
+            return;
+        }
         let [_, inputs] = layer.weight.dims();
-        let stored = layer.weight.dtype();
-        if let Some(weight) = sum(&mut layer.branches, &layer.weight.clone().cast(DType::F32), inputs) {
-            layer.weight = weight.cast(stored);
+        if let Some(weight) = sum(&mut layer.branches, &layer.weight.widened(), inputs) {
+            layer.weight = layer.weight.replaced(weight);
         }
     }
 
     fn conv(&mut self, _: &str, layer: &mut Conv2d) {
+        if layer.branches.is_empty() {
+            return;
+        }
         let shape @ [out, inputs, kh, kw] = layer.weight.dims();
-        let stored = layer.weight.dtype();
-        let flat = layer.weight.clone().cast(DType::F32).reshape([out, inputs * kh * kw]);
+        let flat = layer.weight.widened().reshape([out, inputs * kh * kw]);
         if let Some(weight) = sum(&mut layer.branches, &flat, inputs) {
-            layer.weight = weight.reshape(shape).cast(stored);
+            layer.weight = layer.weight.replaced(weight.reshape(shape));
         }
     }
 }

@@ -130,6 +130,12 @@ impl Base {
         Self { precision, ..self }
     }
 
+    /// How its weights lie in memory.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// What a key of a single file holds, where it is of a network that adapters change.
     pub(super) fn meaning(&self, key: &str) -> Option<(Network, Key)> {
         self.single.as_ref()?.meaning(key)

@@ -161,8 +161,10 @@ type Chance<'a> = Option<(&'a Dropout, Draws)>;
 
 /// How a layer applies a weight to an input `[B, in, …]`.
 pub(super) trait Site<const D: usize> {
-    /// The layer's weight `[out, in·k·k]`.
+    /// The layer's weight `[out, in·k·k]` in f32.
     fn weight(&self) -> Tensor<2>;
+    /// Applies the layer's own weight, as it is stored, to `[B, in, …]`.
+    fn own(&self, x: Tensor<D>) -> Tensor<D>;
     /// Applies a weight `[m, n·k·k]` with the layer's kernel to `[B, n, …]`.
     fn apply(&self, x: Tensor<D>, weight: Tensor<2>) -> Tensor<D>;
     /// Applies a weight `[m, n]` at each place of `[B, n, …]`.
@@ -235,11 +237,11 @@ impl Branch {
         let ratio = self.ratio(magnitude, site.weight()); // [1, channels]
         let more = ratio.clone().sub_scalar(1.0);
         let y = if magnitude.on_input {
-            let own = site.apply(x.clone() * channels(more), site.weight());
+            let own = site.own(x.clone() * channels(more));
             let x = x.clone() * channels(ratio);
             own + self.plain(x, None, site, self.scale, chance)
         } else {
-            let base = base.cloned().unwrap_or_else(|| site.apply(x.clone(), site.weight()));
+            let base = base.cloned().unwrap_or_else(|| site.own(x.clone()));
             let own = base.clone() * channels(more);
             own + self.plain(x.clone(), Some(&base), site, self.scale, chance) * channels(ratio)
         };
@@ -270,12 +272,10 @@ impl Branch {
             Update::Lokr { first, second } => kronecker(x, first.matrix(), second.matrix(), site).mul_scalar(scale),
             Update::Loha { .. } | Update::Full(_) => site.apply(x, self.change().mul_scalar(scale)),
             Update::Gain { gain, on_input: false } => {
-                let base = base.cloned().unwrap_or_else(|| site.apply(x, site.weight()));
+                let base = base.cloned().unwrap_or_else(|| site.own(x));
                 base * channels(gain.clone()).mul_scalar(scale)
             }
-            Update::Gain { gain, on_input: true } => {
-                site.apply(x * channels(gain.clone()), site.weight()).mul_scalar(scale)
-            }
+            Update::Gain { gain, on_input: true } => site.own(x * channels(gain.clone())).mul_scalar(scale),
         };
         drop(whole)
     }

@@ -3,11 +3,11 @@
 //! A layer holds plain tensors; what to do with them by name (save, train, adapt) goes through [`Visitor`].
 //! Adapters lie beside a linear or convolution layer as [`Branch`]es.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use super::branch::{Branch, Site};
 use super::weights::{Init, Weights};
-use crate::kernels;
+use crate::kernels::{self, Int8, Weight};
 
 /// A parameter of any of the ranks that occur.
 pub enum ParamMut<'a> {
@@ -17,6 +17,8 @@ pub enum ParamMut<'a> {
     Two(&'a mut Tensor<2>),
     /// A convolution's kernel.
     Four(&'a mut Tensor<4>),
+    /// A layer's weight in one byte a number, which is never trained.
+    Int8(&'a mut Int8),
 }
 
 /// What walks over a model's layers with their paths (`down_blocks.0.resnets.0.conv1`).
@@ -28,7 +30,11 @@ pub trait Visitor {
 
     /// A linear layer.
     fn linear(&mut self, path: &str, layer: &mut Linear) {
-        self.param(&format!("{path}.weight"), ParamMut::Two(&mut layer.weight));
+        let weight = match &mut layer.weight {
+            Weight::Float(tensor) => ParamMut::Two(tensor),
+            Weight::Int8(int8) => ParamMut::Int8(int8),
+        };
+        self.param(&format!("{path}.weight"), weight);
         if let Some(bias) = &mut layer.bias {
             self.param(&format!("{path}.bias"), ParamMut::One(bias));
         }
@@ -36,7 +42,11 @@ pub trait Visitor {
 
     /// A convolution.
     fn conv(&mut self, path: &str, layer: &mut Conv2d) {
-        self.param(&format!("{path}.weight"), ParamMut::Four(&mut layer.weight));
+        let weight = match &mut layer.weight {
+            Weight::Float(tensor) => ParamMut::Four(tensor),
+            Weight::Int8(int8) => ParamMut::Int8(int8),
+        };
+        self.param(&format!("{path}.weight"), weight);
         self.param(&format!("{path}.bias"), ParamMut::One(&mut layer.bias));
     }
 
@@ -88,7 +98,7 @@ pub fn join(path: &str, name: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
-    pub weight: Tensor<2>,
+    pub weight: Weight<2>,
     /// `[out]`
     pub bias: Option<Tensor<1>>,
     /// Adapters at work on this layer.
@@ -100,7 +110,7 @@ impl Linear {
     pub fn load(weights: &mut Weights, path: &str, input: usize, output: usize, bias: bool) -> Self {
         let init = Init::Uniform((1.0 / input as f64).sqrt());
         Self {
-            weight: weights.take(&join(path, "weight"), [output, input], init),
+            weight: weights.hold(&join(path, "weight"), [output, input], init),
             bias: bias.then(|| weights.take(&join(path, "bias"), [output], Init::Zeros)),
             branches: Vec::new(),
         }
@@ -133,7 +143,11 @@ impl Linear {
 
 impl Site<2> for Linear {
     fn weight(&self) -> Tensor<2> {
-        self.weight.clone().cast(DType::F32)
+        self.weight.widened()
+    }
+
+    fn own(&self, x: Tensor<2>) -> Tensor<2> {
+        kernels::linear(x, self.weight.clone(), None)
     }
 
     fn apply(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
@@ -155,7 +169,7 @@ impl Module for Linear {
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// `[out, in, k, k]`
-    pub weight: Tensor<4>,
+    pub weight: Weight<4>,
     /// `[out]`
     pub bias: Tensor<1>,
     /// Step in both directions.
@@ -177,7 +191,7 @@ impl Conv2d {
     ) -> Self {
         let init = Init::Uniform((1.0 / (input * k * k) as f64).sqrt());
         Self {
-            weight: weights.take(&join(path, "weight"), [output, input, k, k], init),
+            weight: weights.hold(&join(path, "weight"), [output, input, k, k], init),
             bias: weights.take(&join(path, "bias"), [output], Init::Zeros),
             stride,
             padding,
@@ -212,7 +226,11 @@ impl Conv2d {
 impl Site<4> for Conv2d {
     fn weight(&self) -> Tensor<2> {
         let [out, input, kh, kw] = self.weight.dims();
-        self.weight.clone().cast(DType::F32).reshape([out, input * kh * kw])
+        self.weight.widened().reshape([out, input * kh * kw])
+    }
+
+    fn own(&self, x: Tensor<4>) -> Tensor<4> {
+        kernels::conv2d(x, self.weight.clone(), None, self.stride, self.padding)
     }
 
     fn apply(&self, x: Tensor<4>, weight: Tensor<2>) -> Tensor<4> {

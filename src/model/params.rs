@@ -1,4 +1,5 @@
 //! A model's parameters by name, whatever their rank: read to the host, set, tracked for gradients, taken out of autodiff.
+//! Weights in one byte a number are never under training.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -6,13 +7,14 @@ use super::layers::{Module, ParamMut, Visitor};
 use super::recompute::Found;
 use super::weights::Saved;
 
-/// Does the same thing to a tensor of any rank.
+/// Does the same thing to a tensor of any rank, and another to bytes.
 macro_rules! each_rank {
-    ($param:expr, $tensor:ident => $body:expr) => {
+    ($param:expr, $tensor:ident => $body:expr, $int8:pat => $other:expr) => {
         match $param {
             ParamMut::One($tensor) => $body,
             ParamMut::Two($tensor) => $body,
             ParamMut::Four($tensor) => $body,
+            ParamMut::Int8($int8) => $other,
         }
     };
 }
@@ -21,54 +23,54 @@ impl ParamMut<'_> {
     /// Its shape.
     #[must_use]
     pub fn shape(&self) -> Vec<usize> {
-        each_rank!(self, t => t.dims().to_vec())
+        each_rank!(self, t => t.dims().to_vec(), q => q.shape().to_vec())
     }
 
     /// Bytes that it takes as it is stored.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        each_rank!(self, t => t.shape().num_elements() * t.dtype().size())
+        each_rank!(self, t => t.shape().num_elements() * t.dtype().size(), q => q.bytes())
     }
 
     /// Its values in row-major order.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
-        each_rank!(self, t => to_vec(Tensor::clone(t)))
+        each_rank!(self, t => to_vec(Tensor::clone(t)), q => to_vec(q.widened()))
     }
 
-    /// Sets its values, on the device it is on; `track` asks autodiff for its gradient.
+    /// Sets its values, on the device it is on; `track` asks autodiff for its gradient, which bytes have not.
     pub fn set(&mut self, values: Vec<f32>, track: bool) {
         each_rank!(self, t => {
             let fresh = Tensor::from_data(TensorData::new(values, t.dims()), &t.device());
             **t = if track { fresh.require_grad() } else { fresh };
-        });
+        }, q => **q = q.rounded(&values));
     }
 
-    /// Asks autodiff for its gradient.
+    /// Asks autodiff for its gradient, which bytes have not.
     pub fn track(&mut self) {
-        each_rank!(self, t => **t = t.clone().detach().require_grad());
+        each_rank!(self, t => **t = t.clone().detach().require_grad(), _ => ());
     }
 
     /// Whether it is under training.
     #[must_use]
     pub fn is_tracked(&self) -> bool {
-        each_rank!(self, t => t.is_tracked())
+        each_rank!(self, t => t.is_tracked(), _ => false)
     }
 
     /// Takes it out of autodiff.
     pub fn freeze(&mut self) {
-        each_rank!(self, t => if t.is_autodiff() { **t = t.clone().inner() });
+        each_rank!(self, t => if t.is_autodiff() { **t = t.clone().inner() }, q => **q = q.inner());
     }
 
     /// Takes it into autodiff, where it shares its memory and needs no gradient.
     pub fn lift(&mut self) {
-        each_rank!(self, t => if !t.is_autodiff() { **t = Tensor::from_inner(t.clone()) });
+        each_rank!(self, t => if !t.is_autodiff() { **t = Tensor::from_inner(t.clone()) }, q => **q = q.autodiff());
     }
 
     /// Its gradient in row-major order, if the loss reached it.
     #[must_use]
     pub fn gradient(&self, gradients: &mut Found) -> Option<Vec<f32>> {
-        each_rank!(self, t => gradients.take(&**t).map(to_vec))
+        each_rank!(self, t => gradients.take(&**t).map(to_vec), _ => None)
     }
 }
 

@@ -14,7 +14,8 @@ use super::text::{Encoded, TextEncoder};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::unet::{Added, UNet};
 use super::vae::Vae;
-use super::weights::{LoadError, Pages};
+use super::weights::{LoadError, Pages, Precision};
+use crate::kernels;
 
 /// Why a folder or a file is not a model that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum PipelineError {
         /// What does not fit.
         message: String,
     },
+    /// Weights that the device has no kernels for.
+    #[error("weights in int8 are for the CPU alone; hint: compute with --device cpu, or keep the weights in f16")]
+    Int8,
     /// More layers to be left out than there are.
     #[error("clip skip: expected 1 (the last layer) to {layers}, found {found}")]
     ClipSkip {
@@ -91,8 +95,12 @@ impl Pipeline {
     /// Loads all parts of a base.
     ///
     /// # Errors
-    /// The first part that cannot be read or does not fit its configuration, or parts of different models.
+    /// The first part that cannot be read or does not fit its configuration, parts of different models, or weights in int8
+    /// for a GPU.
     pub fn load(base: &Base, device: &Device) -> Result<Self, PipelineError> {
+        if base.precision() == Precision::Int8 && !kernels::has(device) {
+            return Err(PipelineError::Int8);
+        }
         let second = match base.family() {
             Family::Xl => Some(Second {
                 tokenizer: Arc::new(base.tokenizer(Encoder::Second)?),

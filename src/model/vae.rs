@@ -160,6 +160,7 @@ impl Vae {
     /// A sentence about what is not supported.
     pub fn build(config: &VaeConfig, w: &mut Weights) -> Result<Self, String> {
         config.check()?;
+        w.without_int8();
         let channels = &config.block_out_channels;
         let groups = config.norm_num_groups;
         let Some((&first, &last)) = channels.first().zip(channels.last()) else {

@@ -29,6 +29,7 @@ pub use named::Named;
 pub use rewrite::{Change, Stored};
 pub use save::{Saved, save};
 
+use crate::kernels::{Int8, Weight};
 use crate::names::Key;
 
 /// Why a model could not be loaded or saved.
@@ -93,7 +94,14 @@ pub enum Precision {
     F32,
     /// Two bytes a number, for matrices, kernels and tables whose numbers f16 can hold (up to 65504).
     F16,
+    /// One byte a number and a scale for each output channel ([`Int8`]), for the weights of linear layers and
+    /// convolutions of at least [`LEAST_CHANNELS`] in the U-Net and the text encoders; all else is f32.
+    Int8,
 }
+
+/// Input and output channels from which on a weight is rounded to int8. Layers with fewer read or write latents, and
+/// take next to no memory.
+pub const LEAST_CHANNELS: usize = 8;
 
 /// How a tensor starts when a model is made from a seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -212,6 +220,13 @@ impl Weights {
         Self { precision, ..self }
     }
 
+    /// From here on nothing is rounded to int8: for the VAE, whose errors are seen as they are.
+    pub(super) fn without_int8(&mut self) {
+        if self.precision == Precision::Int8 {
+            self.precision = Precision::F32;
+        }
+    }
+
     /// The device the tensors go to.
     #[must_use]
     pub fn device(&self) -> &Device {
@@ -231,13 +246,39 @@ impl Weights {
         if let Some(lent) = self.lent(name, shape) {
             return lent;
         }
+        let Some(values) = self.values(name, &shape, init) else {
+            // The model is refused at the end: a configuration's sizes are not worth memory until they fit.
+            return Tensor::zeros([1; D], &self.device);
+        };
+        let narrow = (D > 1 && self.precision == Precision::F16).then(|| narrowed(&values));
+        match narrow.flatten() {
+            Some(narrow) => Tensor::from_data(TensorData::new(narrow, shape), (&self.device, DType::F16)),
+            None => Tensor::from_data(TensorData::new(values, shape), &self.device),
+        }
+    }
+
+    /// The same for the weight of a linear layer or a convolution, which may be rounded to int8.
+    pub fn hold<const D: usize>(&mut self, name: &str, shape: [usize; D], init: Init) -> Weight<D> {
+        let rounds = self.precision == Precision::Int8 && shape.iter().take(2).all(|n| *n >= LEAST_CHANNELS);
+        if !rounds {
+            return Weight::Float(self.take(name, shape, init));
+        }
+        self.taken.insert(name.to_owned());
+        match self.values(name, &shape, init) {
+            Some(values) => Weight::Int8(Int8::round(&values, &shape, &self.device)),
+            None => Weight::Float(Tensor::zeros([1; D], &self.device)),
+        }
+    }
+
+    /// The values of a tensor. What is wrong with it is kept.
+    fn values(&mut self, name: &str, shape: &[usize], init: Init) -> Option<Vec<f32>> {
         let values = match &self.source {
             Source::Fresh { seed } => Ok(draw(*seed, name, shape.iter().product(), init)),
             Source::Files {
                 checkpoint, entries, ..
             } => match entries.get(name) {
                 None => Err((&mut self.missing, name.to_owned())),
-                Some(entry) if !same_shape(&entry.shape, &shape) => Err((
+                Some(entry) if !same_shape(&entry.shape, shape) => Err((
                     &mut self.misshaped,
                     format!("{name} (expected {shape:?}, found {:?})", entry.shape),
                 )),
@@ -247,15 +288,10 @@ impl Weights {
             },
         };
         match values {
-            Ok(values) if D > 1 && self.precision == Precision::F16 => match narrowed(&values) {
-                Some(narrow) => Tensor::from_data(TensorData::new(narrow, shape), (&self.device, DType::F16)),
-                None => Tensor::from_data(TensorData::new(values, shape), &self.device),
-            },
-            Ok(values) => Tensor::from_data(TensorData::new(values, shape), &self.device),
+            Ok(values) => Some(values),
             Err((list, entry)) => {
                 list.push(entry);
-                // The model is refused at the end: a configuration's sizes are not worth memory until they fit.
-                Tensor::zeros([1; D], &self.device)
+                None
             }
         }
     }
@@ -270,7 +306,7 @@ impl Weights {
             return None;
         };
         let (stored, dtype) = match self.precision {
-            Precision::F32 => (Dtype::F32, DType::F32),
+            Precision::F32 | Precision::Int8 => (Dtype::F32, DType::F32),
             Precision::F16 => (Dtype::F16, DType::F16),
         };
         let entry = entries

@@ -23,7 +23,7 @@ pub use network::{InitLoraWeights, Network, NetworkType};
 pub use objective::Target;
 pub use optimisation::Optimisation;
 pub use optimizer::{Arguments, OptimizerType};
-pub use run::{Precision, Run};
+pub use run::{BasePrecision, Precision, Run};
 pub use subset::Subset;
 
 use super::error::TrainError;
@@ -194,6 +194,13 @@ impl AdapterConfig {
             );
         }
         config.network.check()?;
+        if config.run.base_precision == BasePrecision::Int8 && config.network.changes_base() {
+            return Err(
+                "init_lora_weights: pissa and olora take a part out of the base's weights, and what is left would be rounded \
+                 to int8 a second time; hint: set base_precision = \"fp16\", or another start"
+                    .to_owned(),
+            );
+        }
         config.target.check()?;
         config.optimisation.check()?;
         needs(

@@ -246,7 +246,7 @@ impl Forecast {
                 self.memory.total,
                 self.memory_available,
                 "a smaller `train_batch_size` or `resolution` takes less, `gradient_checkpointing` keeps the \
-                 inputs of blocks alone, `base_precision = \"fp16\"` halves the base; `--ignore-memory` tries all the same",
+                 inputs of blocks alone, `base_precision = \"fp16\"` halves the base and `\"int8\"` quarters it; `--ignore-memory` tries all the same",
             )?;
         }
         short(

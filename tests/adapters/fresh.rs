@@ -277,7 +277,7 @@ fn starts_from_the_weight_take_out_what_peft_takes_and_are_learned_from() {
         let bare = Net::load(&device);
         let mut net = bare.clone();
         lora::attach(&mut [("", &mut net)], &recipe, 7).unwrap();
-        let taken = bare.q.weight.clone() - net.q.weight.clone();
+        let taken = bare.q.weight.widened() - net.q.weight.widened();
         let off = error(&to_vec(taken), tensors.values(&format!("start/{name}")));
         assert!(off < 1e-5, "{name}: {off:e}");
         let outputs = |net: &Net| {

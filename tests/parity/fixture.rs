@@ -1,10 +1,10 @@
 //! A fixture's files: the cases, their tensors, and the parts of the model, each loaded when a case first asks for it.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use assent::model::samplers::SamplerChoice;
 use assent::model::scheduler::ScheduleConfig;
 use assent::model::unet::{Added, UNet};
@@ -51,8 +51,7 @@ pub struct Fixture {
     pub seed: u64,
     pub cases: Vec<Case>,
     pub tensors: BTreeMap<String, Array>,
-    plain: OnceCell<UNet>,
-    tracked: OnceCell<UNet>,
+    unets: RefCell<Vec<(bool, Precision, UNet)>>,
 }
 
 impl Fixture {
@@ -98,8 +97,7 @@ impl Fixture {
             seed: 0,
             cases,
             tensors,
-            plain: OnceCell::new(),
-            tracked: OnceCell::new(),
+            unets: RefCell::default(),
         }
     }
 
@@ -117,15 +115,19 @@ impl Fixture {
     }
 
     /// A copy of the U-Net, with or without autodiff; copies share their weights.
-    pub fn unet(&self, autodiff: bool) -> Result<UNet> {
-        let (cell, device) = match autodiff {
-            false => (&self.plain, Device::flex()),
-            true => (&self.tracked, Device::flex().autodiff()),
-        };
-        if cell.get().is_none() {
-            let _ = cell.set(UNet::load(&self.part("unet"), &device, Precision::F32)?);
+    pub fn unet(&self, autodiff: bool, precision: Precision) -> Result<UNet> {
+        let mut unets = self.unets.borrow_mut();
+        let found = unets.iter().find(|(a, p, _)| (*a, *p) == (autodiff, precision));
+        if let Some((_, _, unet)) = found {
+            return Ok(unet.clone());
         }
-        cell.get().cloned().ok_or_else(|| anyhow!("the U-Net is not loaded"))
+        let device = match autodiff {
+            false => Device::flex(),
+            true => Device::flex().autodiff(),
+        };
+        let unet = UNet::load(&self.part("unet"), &device, precision)?;
+        unets.push((autodiff, precision, unet.clone()));
+        Ok(unet)
     }
 
     fn array(&self, name: &str) -> Result<&Array> {
@@ -174,6 +176,15 @@ impl Case {
             text_embeds: self.input(fixture, "text_embeds", device)?,
             time_ids: self.input(fixture, "time_ids", device)?,
         }))
+    }
+
+    /// How the case keeps the U-Net's weights.
+    pub fn weights(&self) -> Result<Precision> {
+        match self.params.get("weights").map(Value::as_str) {
+            None => Ok(Precision::F32),
+            Some(Some("int8")) => Ok(Precision::Int8),
+            Some(other) => bail!("no weights `{other:?}`"),
+        }
     }
 
     pub fn text(&self, key: &str) -> Result<&str> {

@@ -40,11 +40,12 @@ fn fixtures_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn run(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
+fn run<'a>(fixture: &'a Fixture, case: &'a Case, check: &mut Check<'a>) -> Result<()> {
     match case.kind.as_str() {
         "tokenizer" => model_cases::tokenizer(fixture, case, check),
         "text" => model_cases::text(fixture, case, check),
         "unet" => model_cases::unet(fixture, case, check),
+        "int8" => model_cases::int8(fixture, case, check),
         "vae" => model_cases::vae(fixture, case, check),
         "lora" => model_cases::lora(fixture, case, check),
         "scheduler" => sampler_cases::scheduler(fixture, case, check),

@@ -1,6 +1,9 @@
 //! The networks' cases: ids, embeddings, predictions with and without an adapter, and pictures.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use assent::kernels::Weight;
+use assent::model::layers::{Conv2d, Linear, Module, Visitor};
+use assent::model::params::to_vec;
 use assent::model::text::TextEncoder;
 use assent::model::tokenizer::{Padding, Tokenizer};
 use assent::model::unet::{Probe, UNet};
@@ -90,24 +93,100 @@ fn predict(unet: &UNet, fixture: &Fixture, case: &Case, probe: &mut dyn FnMut(&s
 pub fn unet(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
     let wanted = case.param::<bool>("probes")?;
     let mut seen = Ok(());
-    let out = predict(&fixture.unet(false)?, fixture, case, &mut |name, value| {
-        if wanted && seen.is_ok() {
-            let role = format!("probe/{name}");
-            seen = match value {
-                Probe::Map(x) => check.tensor(&role, x.clone()),
-                Probe::Vector(x) => check.tensor(&role, x.clone()),
-            };
-        }
-    })?;
+    let out = predict(
+        &fixture.unet(false, case.weights()?)?,
+        fixture,
+        case,
+        &mut |name, value| {
+            if wanted && seen.is_ok() {
+                let role = format!("probe/{name}");
+                seen = match value {
+                    Probe::Map(x) => check.tensor(&role, x.clone()),
+                    Probe::Vector(x) => check.tensor(&role, x.clone()),
+                };
+            }
+        },
+    )?;
     seen?;
     check.tensor("noise_pred", out)
 }
 
 pub fn lora(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {
     let file = adapter::read(&fixture.root.join(case.text("file")?))?;
-    let mut unet = fixture.unet(false)?;
+    let mut unet = fixture.unet(false, case.weights()?)?;
     lora_room::attach_modules(&mut unet, &file.modules, case.number("weight")?)?;
     check.tensor("noise_pred", predict(&unet, fixture, case, &mut |_, _| {})?)
+}
+
+/// The layers of these paths, each run on an input of its own.
+struct Layers<'c, 'a> {
+    fixture: &'a Fixture,
+    case: &'a Case,
+    check: &'c mut Check<'a>,
+    count: usize,
+    failed: Result<()>,
+}
+
+impl Layers<'_, '_> {
+    fn compare<const D: usize>(
+        &mut self,
+        path: &str,
+        weight: &Weight<D>,
+        forward: impl FnOnce(Tensor<D>) -> Tensor<D>,
+    ) -> Result<()> {
+        if !self.case.inputs.contains_key(path) {
+            return Ok(());
+        }
+        self.count += 1;
+        let Weight::Int8(int8) = weight else {
+            bail!("the weight of `{path}` is not in int8");
+        };
+        let (numbers, scales) = int8.parts();
+        for (role, shape, found) in [
+            ("numbers", numbers.dims().to_vec(), to_vec(numbers.float())),
+            ("scales", scales.dims().to_vec(), to_vec(scales)),
+        ] {
+            let role = format!("{role}/{path}");
+            ensure!(self.check.expected(&role, &shape)? == found, "{role} differ");
+        }
+        let x = self
+            .case
+            .input(self.fixture, path, &Device::flex().autodiff())?
+            .require_grad();
+        let y = forward(x.clone());
+        let gradients = (y.clone().square().sum() / 2.0).backward();
+        let dx = x.grad(&gradients).context("no gradient")?;
+        self.check.tensor(&format!("dx/{path}"), dx)?;
+        self.check.tensor(&format!("y/{path}"), y)
+    }
+}
+
+impl Visitor for Layers<'_, '_> {
+    fn linear(&mut self, path: &str, layer: &mut Linear) {
+        if self.failed.is_ok() {
+            self.failed = self.compare(path, &layer.weight, |x| layer.forward(x));
+        }
+    }
+
+    fn conv(&mut self, path: &str, layer: &mut Conv2d) {
+        if self.failed.is_ok() {
+            self.failed = self.compare(path, &layer.weight, |x| layer.forward(x));
+        }
+    }
+}
+
+pub fn int8<'a>(fixture: &'a Fixture, case: &'a Case, check: &mut Check<'a>) -> Result<()> {
+    let mut layers = Layers {
+        fixture,
+        case,
+        check,
+        count: 0,
+        failed: Ok(()),
+    };
+    fixture.unet(true, Precision::Int8)?.visit("", &mut layers);
+    layers.failed?;
+    ensure!(layers.count == case.inputs.len(), "not all layers were found");
+    Ok(())
 }
 
 pub fn vae(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<()> {

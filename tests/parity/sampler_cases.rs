@@ -64,7 +64,7 @@ pub fn sampler(fixture: &Fixture, case: &Case, check: &mut Check<'_>) -> Result<
     check.value("tables", &more.into())?;
 
     let device = Device::flex();
-    let unet = fixture.unet(false)?;
+    let unet = fixture.unet(false, case.weights()?)?;
     let guidance = case.number("guidance")?;
     let context: Tensor<3> = Tensor::cat(
         vec![

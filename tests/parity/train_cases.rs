@@ -24,7 +24,7 @@ type Shapes = BTreeMap<String, Vec<usize>>;
 /// The U-Net with the case's adapter, whose tensors autodiff follows.
 fn with_adapter(fixture: &Fixture, case: &Case) -> Result<(UNet, Shapes)> {
     let file = adapter::read(&fixture.root.join(case.text("file")?))?;
-    let mut unet = fixture.unet(true)?;
+    let mut unet = fixture.unet(true, case.weights()?)?;
     lora::attach_modules(&mut unet, &file.modules, 1.0)?;
     lora::for_each(&mut unet, &mut |_, mut param| param.track());
     let mut shapes = Shapes::new();

@@ -18,6 +18,9 @@ pub enum Stored {
     F32,
     /// Half the memory, a little slower; numbers are rounded where the file has more digits
     F16,
+    /// A quarter of the memory for the U-Net and the text encoders: their weights are rounded to a byte with a scale for
+    /// each output channel
+    Int8,
 }
 
 impl From<Stored> for Precision {
@@ -25,6 +28,7 @@ impl From<Stored> for Precision {
         match stored {
             Stored::F32 => Self::F32,
             Stored::F16 => Self::F16,
+            Stored::Int8 => Self::Int8,
         }
     }
 }

@@ -43,6 +43,14 @@ pub(super) fn recomputes(draft: &mut Draft, name: &str) {
     }
 }
 
+/// `INT_8` rounds the base's weights; other types are those of the file, or are computed with alone.
+pub(super) fn base_precision(draft: &mut Draft, name: &str) {
+    match draft.word(name).as_str() {
+        "int_8" => draft.write("base_precision", "int8", &[name]),
+        _ => draft.note(Group::NoEffect, name, super::COMPUTED),
+    }
+}
+
 pub(super) fn of_masks(draft: &mut Draft, name: &str) {
     match draft.on("masked_training") {
         true => draft.note(Group::NotOffered, name, super::MASKS),

@@ -117,6 +117,11 @@ fn same() -> f64 {
 }
 
 impl Network {
+    /// Whether the adapter starts as a part of the base's weights.
+    pub(super) fn changes_base(&self) -> bool {
+        matches!(self.init_lora_weights, InitLoraWeights::Pissa | InitLoraWeights::Olora)
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         positive("network_dim", self.network_dim as f64)?;
         positive("network_alpha", self.network_alpha)?;
@@ -173,7 +178,7 @@ impl Network {
             ),
             (
                 "init_lora_weights",
-                self.use_tucker && matches!(self.init_lora_weights, InitLoraWeights::Pissa | InitLoraWeights::Olora),
+                self.use_tucker && self.changes_base(),
                 "a weight has no Tucker core to start from",
             ),
             (

@@ -40,6 +40,9 @@ pub enum BasePrecision {
     Float,
     /// Two bytes each; numbers with more digits than f16 holds are rounded.
     Fp16,
+    /// One byte each and a scale for each output channel, for the linear layers and convolutions of the U-Net and the text
+    /// encoders; the rest stays f32.
+    Int8,
 }
 
 impl From<BasePrecision> for weights::Precision {
@@ -47,6 +50,7 @@ impl From<BasePrecision> for weights::Precision {
         match precision {
             BasePrecision::Float => Self::F32,
             BasePrecision::Fp16 => Self::F16,
+            BasePrecision::Int8 => Self::Int8,
         }
     }
 }
