@@ -44,6 +44,9 @@ const ARROWS: &[(&str, &[&str])] = &[
         "audit",
         &[
             "receipt", "adapter", "snapshot", "registry", "consent", "digest", "label", "keys", "sheet",
+            // Small copies of the images, where they are asked for.
+            "pixels", // The order of what was logged, against its times.
+            "log",
         ],
     ),
     // Plain values of what they name; of `snapshot` also its safe Markdown, of `sheet` its safe HTML.

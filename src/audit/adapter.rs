@@ -5,9 +5,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::finding::{Code, Finding};
-use super::report::{AdapterLine, Downstream, Report};
+use super::lines::{AdapterLine, Downstream};
+use super::report::Report;
+use super::timeline::Touched;
 use super::trust::Lineage;
-use super::{AuditError, derived, file, members, superseded, trust};
+use super::{AuditError, derived, file, members, superseded, timeline, times, trust};
 use crate::consent::Policy;
 use crate::digest::Sha256Digest;
 use crate::keys::PublicKey;
@@ -60,6 +62,15 @@ pub fn audit_signed(
 /// was made here.
 fn by(opened: &file::Opened, registry: Option<&Registry>, expected: Option<&PublicKey>, report: &mut Report) {
     let subject = &opened.subject;
+    // What cannot be read is a finding of its own.
+    let list = registry
+        .and_then(|registry| registry.trusted_keys().ok())
+        .unwrap_or_default();
+    let trusted = list.iter().find(|one| Some(one.key) == opened.signer);
+    if let Some(signed) = report.adapter.as_mut().and_then(|line| line.signed.as_mut()) {
+        signed.known = trusted.is_some() || expected == opened.signer.as_ref();
+        signed.name = trusted.and_then(|one| one.name.clone());
+    }
     match (expected, opened.signer, registry) {
         (Some(expected), found, _) if found != Some(*expected) => {
             let who = found.map_or("nobody".to_owned(), |key| format!("the key {}", key.id().short()));
@@ -70,12 +81,8 @@ fn by(opened: &file::Opened, registry: Option<&Registry>, expected: Option<&Publ
             report.findings.push(Finding::new(Code::SignerOther, subject, says));
         }
         (None, Some(key), Some(registry)) => {
-            // What cannot be read is a finding of its own.
-            let trusted = registry
-                .trusted_keys()
-                .is_ok_and(|keys| keys.iter().any(|one| one.key == key));
             let recorded = registry.adapter(&opened.sha256).is_ok_and(|row| row.is_some());
-            if !trusted && !recorded {
+            if trusted.is_none() && !recorded {
                 let says = format!(
                     "the key {} signed its receipt, which is not on the trust list; `assent key trust` puts a key there",
                     key.id().short()
@@ -101,6 +108,7 @@ pub(super) fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestam
         derived_from: None,
         sources: Vec::new(),
         signer: None,
+        signed: None,
     });
     let (code, says) = match row.path.is_file() {
         true => (Code::FileChanged, "the adapter's file holds other bytes than drew it"),
@@ -129,13 +137,17 @@ fn follow(
     at: Timestamp,
     report: &mut Report,
 ) -> Result<(), SnapshotError> {
-    trust::registry(registry, report)?;
+    trust::registry(registry, at, report)?;
     let lineage = trust::lineage(registry, opened, path, report)?;
     let record = lineage.as_ref().and_then(|l| l.record.as_ref());
     if let (Some(record), Some(run), Some(base)) = (record, &mut report.run, &mut report.base) {
         run.finished_at = Some(record.finished_at);
+        report.timeline.extend(timeline::trained(record));
         run.measured.clone_from(&record.measured);
         base.files.clone_from(&record.inputs.base.files);
+    }
+    if let Some(record) = record {
+        times::run(record, report);
     }
     let claims = opened.sealed.as_ref().map(|s| &s.receipt.claims);
     let mut sets = asked(claims, lineage.as_ref());
@@ -153,11 +165,16 @@ fn follow(
             .push("snapshot and images: neither receipt nor registry names a snapshot".into());
         return Ok(());
     }
+    let mut touched = Touched::default();
     for set in &sets {
         if let Some(snapshot) = find(registry, set, lineage.is_some(), report)? {
-            images(registry, &snapshot, set, path, at, report)?;
+            if let Some(record) = record {
+                times::after(record, &snapshot, report);
+            }
+            images(registry, (&snapshot, set), path, at, &mut touched, report)?;
         }
     }
+    touched.tell(registry, report)?;
     superseded::look(registry, opened, lineage.as_ref(), report)?;
     if let Some(lineage) = &lineage {
         downstream(registry, &lineage.row.tensors, opened, report)?;
@@ -242,15 +259,16 @@ fn find(
 
 fn images(
     registry: &Registry,
-    row: &SnapshotRow,
-    set: &Asked,
+    (row, set): (&SnapshotRow, &Asked),
     path: &Path,
     at: Timestamp,
+    touched: &mut Touched,
     report: &mut Report,
 ) -> Result<(), SnapshotError> {
     let subject = format!("snapshot:{}", row.name);
     let document = Document::of(registry, &row.name)?;
     let problems = trust::document(registry, &document, &row.document)?;
+    report.timeline.push(timeline::frozen(row, document.members.len()));
     let facts = SetFacts::of(set.on.role, &document);
     match &set.claims {
         Some(claims) if claims.policy != facts.policy.digest => {
@@ -299,7 +317,7 @@ fn images(
         trained: &trained,
         role: set.on.role,
     };
-    members::members(&scope, report)?;
+    members::members(&scope, touched, report)?;
     members::excluded(&scope, report)?;
     Ok(())
 }

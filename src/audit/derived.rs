@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::finding::{Code, Finding};
-use super::report::{Report, SourceLine};
+use super::lines::SourceLine;
+use super::report::Report;
 use crate::adapter::{Container, Derived};
 use crate::digest::Sha256Digest;
 use crate::receipt::{self, SetClaims};

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::finding::{Code, Finding};
-use super::report::{AdapterLine, BaseLine, Report, RunLine};
+use super::lines::{AdapterLine, BaseLine, RunLine, SignedLine};
+use super::report::Report;
 use crate::adapter::{AdapterError, Container, Derived};
 use crate::digest::Sha256Digest;
 use crate::keys::PublicKey;
@@ -71,6 +72,7 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
             None
         }
     };
+    let mut beside = false;
     if let Some(container) = &container {
         opened.tensors = Some(container.tensor_digest());
         match receipt::open(container) {
@@ -94,13 +96,22 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
                     Err(error) => found(Code::ReceiptChanged, error.to_string()),
                 }
                 match signer(path, container, &sealed, sha256) {
-                    Ok(signer) => opened.signer = signer,
+                    Ok((signer, covers_file)) => {
+                        opened.signer = signer;
+                        beside = covers_file;
+                    }
                     Err(problem) => found(Code::SignatureInvalid, problem),
                 }
                 opened.sealed = Some(sealed);
             }
         }
     }
+    let covers = beside.then_some("file");
+    let signed = opened.signer.map(|_| SignedLine {
+        known: false,
+        name: None,
+        covers: ["receipt", "tensors", "header"].into_iter().chain(covers).collect(),
+    });
     report.adapter = Some(AdapterLine {
         sha256,
         tensor_sha256: opened.tensors,
@@ -108,6 +119,7 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
         derived_from: opened.sealed.as_ref().and_then(|s| s.receipt.claims.derived_from),
         sources: Vec::new(),
         signer: opened.signer.map(|key| key.id()),
+        signed,
     });
     if let Some(sealed) = &opened.sealed {
         claims(sealed, report);
@@ -115,13 +127,14 @@ pub(super) fn look(path: &Path, report: &mut Report) -> Result<Opened, AdapterEr
     Ok(opened)
 }
 
-/// The key that signed the receipt, in the header and in a bundle that may lie beside the file.
+/// The key that signed the receipt, in the header and in a bundle that may lie beside the file, and whether there is
+/// such a bundle.
 fn signer(
     path: &Path,
     container: &Container,
     sealed: &Sealed,
     sha256: Sha256Digest,
-) -> Result<Option<PublicKey>, String> {
+) -> Result<(Option<PublicKey>, bool), String> {
     let inside = receipt::signer(container, sealed).transpose();
     let inside = inside.map_err(|problem| format!("the signature in the header shows nothing: {problem}"))?;
     let bundle = receipt::bundle_path(path);
@@ -129,14 +142,14 @@ fn signer(
     // One byte more than is read as a bundle, which then refuses it.
     let read = File::open(&bundle).and_then(|file| file.take(RECEIPT_LIMIT as u64 + 1).read_to_end(&mut bytes));
     let beside = match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(inside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((inside, false)),
         Err(error) => Err(error.to_string()),
         Ok(_) => receipt::bundle_signer(&bytes, sealed, sha256),
     };
     let beside = beside.map_err(|problem| format!("the statement beside the file shows nothing: {problem}"))?;
     match inside {
         Some(inside) if inside != beside => Err("header and statement beside the file are signed by two keys".into()),
-        _ => Ok(Some(beside)),
+        _ => Ok((Some(beside), true)),
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Code {
     LedgerBroken,
     /// The transparency log does not hold what is here, or does not continue a head that was signed.
     LogBroken,
+    /// Something is dated before what it must follow, or after now.
+    ClockBack,
     /// The registry knows no snapshot of the receipt's root.
     SnapshotUnknown,
     /// The registry does not know the adapter.
@@ -79,6 +81,7 @@ impl Code {
             Code::RegistryChanged => "registry_changed",
             Code::LedgerBroken => "ledger_broken",
             Code::LogBroken => "log_broken",
+            Code::ClockBack => "clock_back",
             Code::SnapshotUnknown => "snapshot_unknown",
             Code::AdapterUnknown => "adapter_unknown",
             Code::FileMissing => "file_missing",
@@ -121,6 +124,7 @@ impl Code {
             Code::ConsentWithdrawn | Code::RefusedReproduced | Code::RefusedLearned => Severity::Error,
             Code::FileMissing
             | Code::FileChanged
+            | Code::ClockBack
             | Code::SnapshotUnknown
             | Code::AdapterUnknown
             | Code::DerivedAdapter
@@ -163,7 +167,8 @@ pub struct Finding {
     pub code: Code,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is about: `adapter:…`, `picture:…`, `image:…`, `snapshot:…`, `run:…`, `ledger`, `log` or `registry`.
+    /// What it is about: `adapter:…`, `picture:…`, `image:…`, `snapshot:…`, `run:…`, `ledger`, `log`,
+    /// `registry` or `clock`.
     pub subject: String,
     /// What a person should know.
     pub explanation: String,

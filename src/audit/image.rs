@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 
 use super::finding::{Code, Finding};
-use super::report::{Downstream, ImageLine, Report};
-use super::{AuditError, members, trust};
+use super::lines::{Downstream, ImageLine};
+use super::report::Report;
+use super::timeline::Touched;
+use super::{AuditError, members, timeline, trust};
 use crate::consent::{ConsentRecord, Policy, Target, decide_for};
 use crate::digest::Sha256Digest;
 use crate::registry::{ImageRecord, Registry};
@@ -15,7 +17,7 @@ use crate::registry::{ImageRecord, Registry};
 /// If the registry does not know the image or cannot be read.
 pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) -> Result<Report, AuditError> {
     let mut report = Report::empty();
-    trust::registry(registry, &mut report)?;
+    trust::registry(registry, at, &mut report)?;
     let image = registry.image(sha256)?;
     let subject = format!("image:{sha256}");
     let name = members::name_of(&image);
@@ -36,10 +38,12 @@ pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) ->
     };
     for snapshot in registry.snapshots()? {
         let rows = registry.snapshot_members(&snapshot.name)?;
+        let count = rows.len();
         let Some(member) = rows.into_iter().find(|member| member.sha256 == *sha256) else {
             continue;
         };
         let place = format!("snapshot:{}", snapshot.name);
+        report.timeline.push(timeline::frozen(&snapshot, count));
         let parsed = (
             serde_json::from_str::<ConsentRecord>(&member.consent),
             Policy::parse(&snapshot.policy),
@@ -77,6 +81,9 @@ pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) ->
             ));
         }
     }
+    let mut touched = Touched::default();
+    touched.add(&evidence);
+    touched.tell(registry, &mut report)?;
     report.images.push(line);
     Ok(report.conclude())
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::finding::{Code, Finding};
-use super::report::{ExcludedLine, ImageLine, Place, Report};
+use super::lines::{ExcludedLine, ImageLine, Place};
+use super::report::Report;
+use super::timeline::Touched;
 use crate::consent::{Decision, Policy, State, decide_for};
 use crate::digest::Sha256Digest;
 use crate::registry::{ImageRecord, Reader, RegistryError, Role};
@@ -37,11 +39,14 @@ impl Scope<'_> {
 }
 
 /// Fills in the members with their consent then and now, and the findings about them.
-pub(super) fn members(scope: &Scope, report: &mut Report) -> Result<(), RegistryError> {
+pub(super) fn members(scope: &Scope, touched: &mut Touched, report: &mut Report) -> Result<(), RegistryError> {
     for member in &scope.document.members {
         let subject = format!("image:{}", member.image);
         let then = member.consent.reason_code.as_str();
         let known = scope.reader.known(&member.image)?;
+        if let Some(known) = &known {
+            touched.add(&known.evidence);
+        }
         let image = known.as_ref().map(|known| &known.image);
         let name = image.map_or_else(|| member.image.short(), name_of);
         let decision = known

@@ -15,23 +15,32 @@ mod file;
 mod finding;
 pub mod html;
 mod image;
+mod lines;
 mod measured;
 mod members;
 mod picture;
 mod report;
+mod shares;
 mod superseded;
+mod thumbnails;
+mod timeline;
+mod times;
 mod trust;
 
 pub use adapter::{audit_adapter, audit_signed};
 pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};
+pub use lines::{
+    AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Place, RunLine, SignatureLine, SignedLine,
+    SnapshotLine, SourceLine,
+};
 pub use measured::{ArtistTest, COPIED, Gain, Group, Likeness, Measured, SIGNIFICANT, Separation};
 pub use picture::audit_picture;
-pub use report::{
-    AdapterLine, BaseLine, Downstream, ExcludedLine, ImageLine, PictureLine, Place, Report, RunLine, SignatureLine,
-    SnapshotLine, SourceLine, Verdict,
-};
+pub use report::{Report, Verdict};
+pub use shares::Share;
 pub use superseded::SupersededLine;
+pub use thumbnails::{Thumb, Thumbnails};
+pub use timeline::{LogLine, Moment, MomentKind};
 
 /// Why an audit could not run at all. What it finds wrong is a finding, not an error.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::finding::{Code, Finding};
-use super::report::{PictureLine, Report, SignatureLine};
+use super::lines::{PictureLine, SignatureLine};
+use super::report::Report;
 use super::{AuditError, adapter, trust};
 use crate::digest::Sha256Digest;
 use crate::label::{self, Found, Label, Signed, UsedAdapter, mark};
@@ -44,7 +45,7 @@ pub fn audit_picture(
     };
     let rows = match registry {
         Some(registry) => {
-            trust::registry(registry, &mut case.report)?;
+            trust::registry(registry, at, &mut case.report)?;
             let pixels = image.as_ref().map(label::pixel_digest);
             let rows = registry.pictures_like(&sha256, pixels.as_ref(), path)?;
             case.compare(

@@ -2,16 +2,21 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::file::Opened;
 use super::finding::{Code, Finding};
 use super::report::Report;
+use super::timeline::LogLine;
+use super::times;
 use crate::digest::Sha256Digest;
 use crate::receipt::{Claims, LAST_WEIGHTS, RunRecord, WEIGHTS};
 use crate::registry::{AdapterRow, EventFilter, Registry, RegistryError};
 use crate::snapshot::{Document, SnapshotError};
 
-/// Checks what holds for every audit: pages and triggers of the file, the chain of the consent ledger, and the log.
-pub(super) fn registry(registry: &Registry, report: &mut Report) -> Result<(), RegistryError> {
+/// Checks what holds for every audit: pages and triggers of the file, the chain of the consent ledger, the log, and the
+/// order of their times.
+pub(super) fn registry(registry: &Registry, at: Timestamp, report: &mut Report) -> Result<(), RegistryError> {
     for problem in registry.problems()? {
         report
             .findings
@@ -23,10 +28,16 @@ pub(super) fn registry(registry: &Registry, report: &mut Report) -> Result<(), R
             .findings
             .push(Finding::new(Code::LedgerBroken, "ledger", format!("{place}{what}")));
     }
-    for problem in registry.verify_log()?.problems {
+    let log = registry.verify_log()?;
+    report.log = Some(LogLine {
+        size: log.size,
+        root: log.root,
+        signed_heads: log.heads,
+    });
+    for problem in log.problems {
         report.findings.push(Finding::new(Code::LogBroken, "log", problem));
     }
-    Ok(())
+    times::registry(registry, at, report)
 }
 
 /// What is wrong with a snapshot: its root, its digest as it was stored, and the ledger it saw.

@@ -4,11 +4,13 @@
 //! It knows neither burn nor the registry, reads no file and no system font (a font is built in), and writes nothing:
 //! the caller stores the bytes. The same values give the same bytes.
 
+mod bars;
 mod chart;
 mod contact;
 mod html;
 mod text;
 
+pub use bars::{Bars, Lane, Lanes};
 pub use chart::{Chart, Series, Stroke};
 pub use contact::{Row, Sheet, Tile};
 pub use html::Escaped;

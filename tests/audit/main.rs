@@ -4,6 +4,8 @@
 
 mod cli;
 mod derived;
+mod hostile;
+mod page;
 mod picture;
 mod sets;
 mod signed;
@@ -43,7 +45,7 @@ fn nothing_changed_is_clean_and_names_every_image() {
         report.downstream.iter().map(|d| d.kind).collect::<Vec<_>>(),
         ["picture"]
     );
-    let page = html::page(&report, "adapter.safetensors", "0");
+    let page = html::page(&report, None, "adapter.safetensors", "0");
     assert!(page.contains("Bea &lt;b&gt;") && !page.contains("Bea <b>"));
     assert!(page.contains(&report.adapter.unwrap().sha256.to_string()));
     assert!(!page.contains("http"), "the page needs nothing from elsewhere");

@@ -26,7 +26,7 @@ fn every_set_is_followed_to_its_images() {
     // The second set left out all that the first one holds: that is not kept out of the adapter.
     assert!(report.excluded.iter().all(|line| line.sha256 == world.images[3]));
     assert_eq!(report.excluded_heading(), "Images that were kept out (1)");
-    let page = html::page(&report, "adapter.safetensors", "0");
+    let page = html::page(&report, None, "adapter.safetensors", "0");
     for set in report.sets() {
         assert!(page.contains(&set.root.to_string()));
     }

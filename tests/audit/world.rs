@@ -26,15 +26,20 @@ pub fn time(hour: u8) -> Timestamp {
 impl World {
     /// Two images of Ann and one of Bea are trained on; Cy opted out before.
     pub fn new() -> World {
-        World::trained(false)
+        World::trained(false, [3, 4, 5])
     }
 
     /// The same, and an image of Dee is in a snapshot for regularization.
     pub fn of_two_sets() -> World {
-        World::trained(true)
+        World::trained(true, [3, 4, 5])
     }
 
-    fn trained(regularized: bool) -> World {
+    /// As [`World::new`], frozen and trained, from and to, at these hours.
+    pub fn at_hours(hours: [u8; 3]) -> World {
+        World::trained(false, hours)
+    }
+
+    fn trained(regularized: bool, [frozen, began, ended]: [u8; 3]) -> World {
         let folder = tempfile::tempdir().unwrap();
         let mut registry = Registry::open(&folder.path().join("assent.db")).unwrap();
         let mut images = Vec::new();
@@ -57,7 +62,7 @@ impl World {
         opt_out(&mut registry, "Cy", 2);
         let silence = "unspecified = \"accept\"\nbasis = \"Directive (EU) 2019/790, Art. 3\"";
         let policy = Policy::parse(&POLICY.replace("unspecified = \"refuse\"", silence)).unwrap();
-        let document = snapshot::create(&mut registry, "set", &policy, &Selection::default(), time(3)).unwrap();
+        let document = snapshot::create(&mut registry, "set", &policy, &Selection::default(), time(frozen)).unwrap();
         assert_eq!((document.members.len(), document.excluded.len()), (3, 1));
 
         let mut further = Vec::new();
@@ -95,7 +100,7 @@ impl World {
             receipt: sealed.digest,
             modules: 1,
         };
-        let record = RunRecord::new(inputs, 10, (time(4), time(5)), [].into(), facts)
+        let record = RunRecord::new(inputs, 10, (time(began), time(ended)), [].into(), facts)
             .unwrap()
             .to_json()
             .unwrap();
@@ -110,7 +115,7 @@ impl World {
                     path,
                     supersedes: None,
                 },
-                time(5),
+                time(ended),
             )
             .unwrap();
         let row = NewAdapter {
@@ -120,7 +125,7 @@ impl World {
             trained_on,
             path: adapter.clone(),
         };
-        registry.add_adapter(&row, time(5)).unwrap();
+        registry.add_adapter(&row, time(ended)).unwrap();
         let picture = NewPicture {
             pixels: None,
             sha256: Sha256Digest::of_bytes(b"picture"),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::device::{DeviceArgs, stop_flag};
 use super::{Context, Exit, HintExt};
-use crate::audit::{audit_adapter, html};
+use crate::audit::{Thumbnails, audit_adapter, html};
 use crate::digest::write_atomic;
 use crate::registry::Registry;
 use assets::Assets;
@@ -84,7 +84,13 @@ fn audit(context: &Context, story: &Story<'_>, registry: &Registry, out: &Path) 
     story.chapter("Audit the adapter")?;
     let path = context.absolute(&out.join("adapter.safetensors"))?;
     let report = audit_adapter(&path, Some(registry), context.now)?;
-    let page = html::page(&report, "adapter.safetensors", env!("CARGO_PKG_VERSION"));
+    let thumbnails = Thumbnails::of(&report, registry, |_, _| {})?;
+    let page = html::page(
+        &report,
+        Some(&thumbnails),
+        "adapter.safetensors",
+        env!("CARGO_PKG_VERSION"),
+    );
     write_atomic(&out.join("audit.html"), page.as_bytes()).context("cannot write `audit.html`")?;
     super::audit::show(context, &report, "adapter.safetensors")
 }
