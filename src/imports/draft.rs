@@ -110,6 +110,19 @@ impl Draft {
         self.ours(key).and_then(toml::Value::as_str).unwrap_or_default()
     }
 
+    /// What counts in a set with these options of its own.
+    pub fn view<'a>(&'a self, own: &'a [(&'static str, toml::Value)]) -> View<'a> {
+        View {
+            above: &self.written,
+            own,
+        }
+    }
+
+    /// Takes a line back that sets have for themselves.
+    pub fn leave_to_sets(&mut self, key: &str) {
+        self.written.remove(key);
+    }
+
     /// Takes a line back: what it was made from has no effect.
     pub fn unwrite(&mut self, key: &str, why: &str) {
         if let Some(line) = self.written.remove(key) {
@@ -181,6 +194,25 @@ impl Draft {
             sets: self.sets,
             notes,
         }
+    }
+}
+
+/// The options that count in one place.
+pub(super) struct View<'a> {
+    above: &'a BTreeMap<&'static str, Written>,
+    own: &'a [(&'static str, toml::Value)],
+}
+
+impl View<'_> {
+    /// What an option is set to.
+    pub fn ours(&self, key: &str) -> Option<&toml::Value> {
+        let own = self.own.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
+        own.or_else(|| self.above.get(key).map(|line| &line.value))
+    }
+
+    /// The same, as text.
+    pub fn our_word(&self, key: &str) -> &str {
+        self.ours(key).and_then(toml::Value::as_str).unwrap_or_default()
     }
 }
 

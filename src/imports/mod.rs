@@ -7,6 +7,7 @@
 mod draft;
 pub mod keys;
 mod kohya_gui;
+mod needs;
 mod network;
 mod one_trainer;
 mod optimizer;
@@ -140,6 +141,7 @@ impl Translation {
         optimizer::finish(&mut draft);
         subsets::finish(&mut draft, snapshot);
         rules::finish(&mut draft, snapshot);
+        needs::finish(&mut draft);
         draft.end()
     }
 

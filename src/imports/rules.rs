@@ -7,6 +7,7 @@ use super::{Group, Tool, subsets};
 
 const UPDATES: &str = "write max_train_steps = epochs × pictures of the snapshot × repeats / (train_batch_size × \
                        gradient_accumulation_steps)";
+const WHATEVER_CAPTIONS_SAY: &str = "there pictures are flipped whatever their captions say of left and right";
 
 /// Sides of the pictures: a number, `w,h` or a list.
 pub(super) fn resolution(draft: &mut Draft, name: &str) {
@@ -63,11 +64,11 @@ pub(super) fn flips(draft: &mut Draft, name: &str) {
         (true, _) => draft.note(Group::NoEffect, name, "switched off or as usual"),
         (false, 1) => {
             draft.write("flip_aug", true, &[name]);
-            draft.state(
-                "flip_aug_keeps_sides",
-                false,
-                "there pictures are flipped whatever their captions say of left and right",
-            );
+            draft.state("flip_aug_keeps_sides", false, WHATEVER_CAPTIONS_SAY);
+        }
+        _ if subsets::may_differ(draft, "flip_aug") => {
+            draft.told_of(name);
+            draft.state("flip_aug_keeps_sides", false, WHATEVER_CAPTIONS_SAY);
         }
         _ => draft.note(
             Group::NotOffered,
@@ -184,130 +185,6 @@ pub(super) fn sample_prompts(draft: &mut Draft, name: &str) {
     }
 }
 
-/// An option, what must hold for it to count, and in words.
-type Need = (&'static str, fn(&Draft) -> bool, &'static str);
-
-/// Options that are refused where they would do nothing.
-const NEEDS: &[Need] = &[
-    ("huber_schedule", is_huber, "only for loss_type huber and smooth_l1"),
-    ("huber_c", is_huber, "only for loss_type huber and smooth_l1"),
-    (
-        "huber_scale",
-        is_scaled,
-        "only for huber_schedule constant and exponential",
-    ),
-    ("min_bucket_reso", has_buckets, "only beside enable_bucket"),
-    ("max_bucket_reso", has_buckets, "only beside enable_bucket"),
-    ("bucket_reso_steps", has_buckets, "only beside enable_bucket"),
-    ("bucket_no_upscale", has_buckets, "only beside enable_bucket"),
-    (
-        "cache_latents_to_disk",
-        |d| d.ours("random_crop").is_none(),
-        "under random_crop pictures are encoded anew for every step",
-    ),
-    (
-        "cache_text_encoder_outputs_to_disk",
-        |d| !divides(d) && d.ours("enable_wildcard").is_none(),
-        "captions are drawn anew for every step",
-    ),
-    (
-        "cache_text_encoder_outputs_to_disk",
-        |d| d.ours("train_text_encoder").and_then(toml::Value::as_bool) == Some(false),
-        "the text encoders are trained",
-    ),
-    ("keep_tokens", divides, OF_TAGS),
-    ("keep_tokens_separator", divides, OF_TAGS),
-    (
-        "token_warmup_min",
-        |d| d.ours("token_warmup_step").is_some(),
-        "only beside token_warmup_step",
-    ),
-    (
-        "noise_offset_random_strength",
-        |d| d.ours("noise_offset").is_some(),
-        "only beside noise_offset",
-    ),
-    (
-        "adaptive_noise_scale",
-        |d| d.ours("noise_offset").is_some(),
-        "only beside noise_offset",
-    ),
-    (
-        "multires_noise_discount",
-        |d| d.ours("multires_noise_iterations").is_some(),
-        "only beside multires_noise_iterations",
-    ),
-    (
-        "ip_noise_gamma_random_strength",
-        |d| d.ours("ip_noise_gamma").is_some(),
-        "only beside ip_noise_gamma",
-    ),
-    (
-        "conditioning_data_dir",
-        |d| d.ours("masked_loss").is_some(),
-        "only beside masked_loss",
-    ),
-    (
-        "conditioning_data_dir",
-        |d| d.ours("alpha_mask").is_none(),
-        "alpha_mask says where masks are",
-    ),
-    (
-        "log_with",
-        |d| d.ours("logging_dir").is_some(),
-        "only beside logging_dir",
-    ),
-    (
-        "log_prefix",
-        |d| d.ours("logging_dir").is_some(),
-        "only beside logging_dir",
-    ),
-    (
-        "lr_scheduler_num_cycles",
-        |d| d.our_word("lr_scheduler") == "cosine_with_restarts",
-        "only for lr_scheduler cosine_with_restarts",
-    ),
-    (
-        "lr_scheduler_power",
-        |d| d.our_word("lr_scheduler") == "polynomial",
-        "only for lr_scheduler polynomial",
-    ),
-    (
-        "sigmoid_scale",
-        |d| d.our_word("timestep_sampling") == "sigmoid",
-        "only for timestep_sampling sigmoid",
-    ),
-    (
-        "v_pred_like_loss",
-        |d| d.ours("v_parameterization").is_none(),
-        "only for a loss on the noise",
-    ),
-    (
-        "scale_v_pred_loss_like_noise_pred",
-        |d| d.ours("v_parameterization").is_some(),
-        "only for a loss on the velocity",
-    ),
-];
-
-fn has_buckets(draft: &Draft) -> bool {
-    draft.ours("enable_bucket").is_some()
-}
-
-const OF_TAGS: &str = "only beside shuffle_caption, caption_tag_dropout_rate or token_warmup_step";
-
-fn divides(draft: &Draft) -> bool {
-    let parts = ["shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step"];
-    parts.iter().any(|part| draft.ours(part).is_some())
-}
-
-fn is_huber(draft: &Draft) -> bool {
-    matches!(draft.our_word("loss_type"), "huber" | "smooth_l1")
-}
-
-fn is_scaled(draft: &Draft) -> bool {
-    is_huber(draft) && matches!(draft.our_word("huber_schedule"), "constant" | "exponential")
-}
-
 /// What there must be in any case, and what must not be alone.
 pub(super) fn finish(draft: &mut Draft, snapshot: Option<&str>) {
     let stable = draft.tool != Tool::OneTrainer;
@@ -395,10 +272,5 @@ pub(super) fn finish(draft: &mut Draft, snapshot: Option<&str>) {
         }
     } else if draft.all.contains_key(epochs) && !draft.told(epochs) {
         draft.note(Group::NoEffect, epochs, "switched off or as usual");
-    }
-    for (key, holds, why) in NEEDS {
-        if draft.ours(key).is_some() && !holds(draft) {
-            draft.unwrite(key, why);
-        }
     }
 }

@@ -20,8 +20,11 @@ pub struct WrittenSubset {
 }
 
 /// The options that a subset can have for itself.
-const OWN: &[&str] = &[
+pub(super) const OWN: &[&str] = &[
     "num_repeats",
+    "flip_aug",
+    "flip_aug_keeps_sides",
+    "random_crop",
     "class_tokens",
     "caption_prefix",
     "caption_suffix",
@@ -56,8 +59,10 @@ fn is_reg(subset: &Map<String, Value>) -> bool {
 
 /// What an option of a subset is here.
 fn own(name: &str) -> Option<(&'static str, Kind)> {
-    if name == "num_repeats" {
-        return Some(("num_repeats", Kind::Whole));
+    match name {
+        "num_repeats" => return Some(("num_repeats", Kind::Whole)),
+        "flip_aug" => return Some(("flip_aug", Kind::Flag)),
+        _ => {}
     }
     let row = sd_scripts::TABLE.iter().find(|(known, ..)| *known == name);
     match row.map(|(_, how, _)| *how) {

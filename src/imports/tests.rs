@@ -170,6 +170,33 @@ fn subsets_that_differ_are_sets() {
          [[datasets]]\n\n# from a subset without a folder\n[[datasets.subsets]]\nsnapshot = \"training-set-2\"\n\
          keep_tokens = 1\nnum_repeats = 2\n"
     );
+    // What is of use in one set only stands there, and what one set rules out for all is left out.
+    let drawn = translate(
+        "cache_latents_to_disk = true\nkeep_tokens = 2\nmasked_loss = true",
+        "[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'a'\nflip_aug = true\nshuffle_caption = true\n\
+         [[datasets.subsets]]\nimage_dir = 'b'\nrandom_crop = true\nalpha_mask = true\nconditioning_data_dir = 'm'\n\
+         flip_aug = false\n",
+    );
+    for key in [
+        "flip_aug",
+        "flip_aug_keeps_sides",
+        "random_crop",
+        "keep_tokens",
+        "cache_latents_to_disk",
+    ] {
+        assert_eq!(drawn.get(key), None, "{key}");
+    }
+    assert_eq!(names(&drawn, Group::NotOffered), [""; 0]);
+    assert!(names(&drawn, Group::NoEffect).contains(&"cache_latents_to_disk"));
+    let text = drawn.text();
+    let end = text.split_once("\n[[datasets]]").unwrap().1;
+    assert_eq!(
+        end,
+        "\n\n# from image_dir = \"a\"\n[[datasets.subsets]]\nsnapshot = \"boats\"\nflip_aug = true\n\
+         shuffle_caption = true\nflip_aug_keeps_sides = false\nkeep_tokens = 2\n\n\
+         # from image_dir = \"b\"\n[[datasets.subsets]]\nsnapshot = \"training-set-2\"\nalpha_mask = true\n\
+         random_crop = true\n"
+    );
     let alone = translate(
         "prior_loss_weight = 0.5",
         "[[datasets]]\n[[datasets.subsets]]\nis_reg = false\n",
