@@ -93,7 +93,7 @@ pub fn extract(change: &Difference, cut: Cut, dtype: Dtype) -> Result<(Module, R
         }
     };
     let stored = spectrum.module(&shell, &change.shape, rank).rounded(dtype)?;
-    let now = Factors::of_lora(&stored)?;
+    let now = Factors::plain(&stored, true)?;
     let common = (&whole * now.right.transpose()).dot(&now.left);
     let kept: f64 = spectrum.values.iter().take(rank).map(|s| s * s).sum();
     let change = Resized {
@@ -118,7 +118,12 @@ fn projected(matrix: &DMatrix<f64>, wanted: usize) -> Factors {
             true => (DMatrix::identity(rows, rows), matrix.clone()),
             false => (matrix.clone(), DMatrix::identity(columns, columns)),
         };
-        return Factors { left, right, shape };
+        return Factors {
+            left,
+            right,
+            shape,
+            kronecker: None,
+        };
     }
     let mut q = (matrix * signs(columns, width)).qr().q();
     let mut inside = 0.0;
@@ -132,7 +137,12 @@ fn projected(matrix: &DMatrix<f64>, wanted: usize) -> Factors {
         q = (matrix * right.qr().q()).qr().q();
     }
     let right = q.tr_mul(matrix);
-    Factors { left: q, right, shape }
+    Factors {
+        left: q,
+        right,
+        shape,
+        kronecker: None,
+    }
 }
 
 /// A matrix of 1 and -1, always the same (splitmix64).

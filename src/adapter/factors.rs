@@ -1,10 +1,11 @@
-//! A LoRA's update as two matrices in f64, and what is computed through them, without the update in full.
+//! An update as two matrices in f64, and what is computed through them, without the update in full.
 //!
 //! With ΔW = L·R, `L` `[m, k]` and `R` `[k, n]`, and the QR decompositions L = Q₁·T₁ and Rᵀ = Q₂·T₂, the singular values
 //! of ΔW are those of the small core T₁·T₂ᵀ, and its singular vectors those of the core times Q₁ and Q₂.
 
 use nalgebra::{DMatrix, DVector, SVD};
 
+use super::composed::{hadamard, kronecker, of_factor, of_product, weight_shape};
 use super::{AdapterError, Form, Module, Weight};
 
 /// Longest side of a core that is decomposed: the time grows with its cube.
@@ -23,47 +24,78 @@ pub(super) struct Factors {
     pub right: DMatrix<f64>,
     /// Shape of ΔW: `[out, in]` or `[out, in, k, k]`.
     pub shape: Vec<usize>,
+    /// The two factors of a Kronecker product, through which it is decomposed.
+    pub kronecker: Option<Box<[Factors; 2]>>,
 }
 
 impl Factors {
-    /// Those of a LoRA, with or without a Tucker core, the left one with the scale; none for another form.
+    /// Those of a LoRA, a LoHa or a LoKr, with or without a Tucker core, the left one with the scale; none for another
+    /// form.
     pub fn of(module: &Module) -> Result<Option<Self>, AdapterError> {
-        let Form::Lora { down, up, mid } = &module.form else {
-            return Ok(None);
-        };
         module.check()?;
-        let Some(shape) = module.form.shape() else {
+        let (Some(shape), highest) = (module.form.shape(), Self::highest(module)) else {
             return Ok(None);
         };
-        let (m, n) = (shape[0], shape[1..].iter().product::<usize>());
-        let outer = mid.as_ref().map_or(module.rank(), |mid| mid.shape[0]);
-        if m.max(n).saturating_mul(outer) > VALUES_LIMIT {
+        let (m, n) = match shape.as_slice() {
+            [m, rest @ ..] if highest > 0 => (*m, rest.iter().product::<usize>()),
+            _ => return Ok(None),
+        };
+        let inner = match &module.form {
+            Form::Lora { mid: Some(mid), .. } => mid.shape[0],
+            Form::Loha { first, second } => first.rank().saturating_mul(second.rank()),
+            _ => highest,
+        };
+        if m.max(n).saturating_mul(inner) > VALUES_LIMIT {
             return Err(refused(
                 module,
                 format!("two factors of {VALUES_LIMIT} values at most"),
-                format!("a rank of {outer} on {m}×{n}"),
+                format!("a rank of {inner} on {m}×{n}"),
             ));
         }
-        let left = matrix(up, m, outer);
-        let right = match mid {
-            None => matrix(down, outer, n),
-            Some(mid) => through(mid, down),
-        };
-        Ok(Some(Factors {
-            left: left * f64::from(module.scale()),
+        let scale = f64::from(module.scale());
+        let new = |[left, right]: [DMatrix<f64>; 2], scale: f64| Factors {
+            left: left * scale,
             right,
-            shape,
-        }))
+            shape: shape.clone(),
+            kronecker: None,
+        };
+        let pair = |first, second| Option::zip(first, second);
+        Ok(match &module.form {
+            Form::Lora { down, up, mid } => {
+                let right = match mid {
+                    None => matrix(down, inner, n),
+                    Some(mid) => through(mid, down),
+                };
+                Some(new([matrix(up, m, inner), right], scale))
+            }
+            Form::Loha { first, second } => {
+                pair(of_product(first), of_product(second)).map(|(a, b)| new(hadamard(&a, &b), scale))
+            }
+            Form::Lokr { first, second } => pair(of_factor(first), of_factor(second)).map(|(a, b)| {
+                let (first, second) = (new(a, scale), new(b, 1.0));
+                let both = [first.left.kronecker(&second.left), first.right.kronecker(&second.right)];
+                let whole = new(both, 1.0);
+                Factors {
+                    kronecker: Some(Box::new([first, second])),
+                    ..whole
+                }
+            }),
+            Form::Full { .. } | Form::Norm { .. } | Form::Ia3 { .. } => None,
+        })
     }
 
-    /// The same, with a form that is no LoRA refused, and one whose lengths hold only for the whole update.
-    pub fn of_lora(module: &Module) -> Result<Self, AdapterError> {
-        const EXPECTED: &str = "a LoRA update, with or without a Tucker core";
+    /// The same, with another form refused, and one whose lengths hold only for the whole update. `linear` as for
+    /// [`weight_shape`](super::composed::weight_shape).
+    pub fn plain(module: &Module, linear: bool) -> Result<Self, AdapterError> {
+        const EXPECTED: &str = "the update of a LoRA, a LoHa or a LoKr";
         if module.magnitude.is_some() {
             let found = "DoRA, whose lengths hold only for this update on its base".to_owned();
             return Err(refused(module, EXPECTED.into(), found));
         }
-        Self::of(module)?.ok_or_else(|| refused(module, EXPECTED.into(), module.form.name().into()))
+        let factors = Self::of(module)?;
+        let mut factors = factors.ok_or_else(|| refused(module, EXPECTED.into(), module.form.name().into()))?;
+        factors.shape = weight_shape(module, &factors.shape, linear)?;
+        Ok(factors)
     }
 
     /// Inner dimension: the rank that is kept in the file.
@@ -88,6 +120,9 @@ impl Factors {
 
     /// Sum of its squared values.
     pub fn energy(&self) -> f64 {
+        if let Some(parts) = &self.kronecker {
+            return parts[0].energy() * parts[1].energy();
+        }
         self.inner_product(self).unwrap_or(0.0).max(0.0)
     }
 
@@ -100,6 +135,9 @@ impl Factors {
     /// Singular values in descending order, and the vectors beside them. Of each pair of vectors the left one has its
     /// largest value, the first of equals, positive.
     pub fn spectrum(&self, module: &Module) -> Result<Spectrum, AdapterError> {
+        if let Some(parts) = &self.kronecker {
+            return Ok(kronecker(&parts[0].spectrum(module)?, &parts[1].spectrum(module)?));
+        }
         let side = self.most();
         if side > CORE_LIMIT {
             return Err(refused(
@@ -242,12 +280,12 @@ pub(super) fn refused(module: &Module, expected: String, found: String) -> Adapt
 }
 
 /// A weight as a matrix of so many rows and columns, which its values fill.
-fn matrix(weight: &Weight, rows: usize, columns: usize) -> DMatrix<f64> {
+pub(super) fn matrix(weight: &Weight, rows: usize, columns: usize) -> DMatrix<f64> {
     DMatrix::from_row_iterator(rows, columns, weight.values.iter().map(|v| f64::from(*v)))
 }
 
 /// A Tucker core `[a, b, k, l]` times `down` `[b, in, 1, 1]`: `[a, in·k·l]`, with the kernel running fastest.
-fn through(mid: &Weight, down: &Weight) -> DMatrix<f64> {
+pub(super) fn through(mid: &Weight, down: &Weight) -> DMatrix<f64> {
     let (a, b) = (mid.shape[0], mid.shape[1]);
     let (input, kernel) = (down.shape[1], mid.shape[2..].iter().product::<usize>());
     // For every place of the kernel one `[a, b]` times `[b, in]`.

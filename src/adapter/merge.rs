@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
+use super::composed::linear_projections;
 use super::factors::{Factors, refused, shaped};
 use super::resize::{Cut, Resized, one};
 use super::{AdapterError, AdapterFile, Derived, Dtype, Module, Weight};
@@ -30,7 +31,7 @@ const BASE: &[&str] = &[
 ///
 /// # Errors
 /// [`AdapterError::Argument`] for a weight or rank out of range, and for adapters of different models;
-/// [`AdapterError::Module`] for a module that is no LoRA, has DoRA's lengths, or has different sizes.
+/// [`AdapterError::Module`] for a module that is no LoRA, LoHa or LoKr, has DoRA's lengths, or has different sizes.
 pub fn merge(
     adapters: &[(&AdapterFile, f64)],
     rank: Option<usize>,
@@ -51,6 +52,7 @@ pub fn merge(
         }
     }
     one_family(adapters)?;
+    let linear = adapters.iter().any(|(adapter, _)| linear_projections(adapter));
     let mut paths: BTreeMap<&str, Vec<(&Module, f64)>> = BTreeMap::new();
     for (adapter, weight) in adapters {
         for module in &adapter.modules {
@@ -59,7 +61,7 @@ pub fn merge(
     }
     let most = paths
         .values()
-        .map(|parts| parts.iter().map(|(m, _)| m.rank()).sum())
+        .map(|parts| parts.iter().map(|(m, _)| Factors::highest(m)).sum())
         .max();
     let most: usize = most.unwrap_or(0);
     if let Some(rank) = rank
@@ -73,8 +75,8 @@ pub fn merge(
     let pairs = paths
         .par_iter()
         .map(|(_, parts)| {
-            let sum = sum(parts)?;
-            let result = one(&sum, Cut::Rank(rank.unwrap_or(most)), dtype);
+            let sum = sum(parts, linear)?;
+            let result = one(&sum, Cut::Rank(rank.unwrap_or(most)), dtype, linear);
             done();
             result
         })
@@ -115,10 +117,10 @@ fn one_family(adapters: &[(&AdapterFile, f64)]) -> Result<(), AdapterError> {
 }
 
 /// The sum of the updates of one module, exactly: with scale 1, the ranks one after another.
-fn sum(parts: &[(&Module, f64)]) -> Result<Module, AdapterError> {
+fn sum(parts: &[(&Module, f64)], linear: bool) -> Result<Module, AdapterError> {
     let factors = parts
         .iter()
-        .map(|(m, weight)| Ok((*m, *weight, Factors::of_lora(m)?)))
+        .map(|(m, weight)| Ok((*m, *weight, Factors::plain(m, linear)?)))
         .collect::<Result<Vec<_>, AdapterError>>()?;
     let Some((first, _, like)) = factors.first() else {
         return Err(AdapterError::Empty {

@@ -8,6 +8,7 @@
 //! This room knows shapes and names, never a model or a tensor library, and opens no registry.
 
 mod compare;
+mod composed;
 mod container;
 mod decode;
 mod derive;

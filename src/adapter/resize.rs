@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::composed::linear_projections;
 use super::factors::{Factors, refused};
 use super::{AdapterError, AdapterFile, Derived, Dtype, Form, Module};
 
@@ -32,12 +33,12 @@ pub struct Resized {
     pub squared_error: f64,
 }
 
-/// Cuts every update to a rank. Scales stay; the signs of singular vectors are fixed, so the same input gives the same
+/// Cuts every update to a rank; of a LoHa and a LoKr a LoRA is made. Scales stay; the signs of singular vectors are fixed, so the same input gives the same
 /// bytes. What has no rank, norms and biases, stays as it is. `done` is called after each module.
 ///
 /// # Errors
 /// [`AdapterError::Argument`] for a rank or a share out of range; [`AdapterError::Module`] for a module that is no LoRA,
-/// or has DoRA's lengths; [`AdapterError::NotFinite`] where the stored type does not hold a value.
+/// LoHa or LoKr, or has DoRA's lengths; [`AdapterError::NotFinite`] where the stored type does not hold a value.
 pub fn resize(
     adapter: &AdapterFile,
     cut: Cut,
@@ -48,9 +49,10 @@ pub fn resize(
     let most = adapter
         .modules
         .iter()
-        .filter(|m| m.form.has_rank())
-        .map(Module::rank)
+        .map(Factors::highest)
+        .filter(|rank| *rank > 0)
         .max();
+    let linear = linear_projections(adapter);
     let wrong = |what: &str, reason: String| AdapterError::Argument {
         what: what.to_owned(),
         reason,
@@ -77,7 +79,7 @@ pub fn resize(
         .modules
         .par_iter()
         .map(|m| {
-            let result = one(m, cut, dtype);
+            let result = one(m, cut, dtype, linear);
             done();
             result
         })
@@ -93,11 +95,16 @@ pub fn resize(
 }
 
 /// Cuts one module, as it is stored then; nothing to say of one without a rank.
-pub(super) fn one(module: &Module, cut: Cut, dtype: Dtype) -> Result<(Module, Option<Resized>), AdapterError> {
+pub(super) fn one(
+    module: &Module,
+    cut: Cut,
+    dtype: Dtype,
+    linear: bool,
+) -> Result<(Module, Option<Resized>), AdapterError> {
     if matches!(module.form, Form::Norm { .. } | Form::Full { diff: None }) {
         return Ok((module.clone(), None));
     }
-    let factors = Factors::of_lora(module)?;
+    let factors = Factors::plain(module, linear)?;
     let plain = matches!(&module.form, Form::Lora { mid: None, .. });
     // What is not cut is not computed anew: its bytes stay.
     let (new, rank, energy, kept) = match cut {

@@ -52,6 +52,61 @@ fn every_layer_computes_what_it_computes_where_the_file_was_written() {
     }
 }
 
+/// An adapter made of others, without a base's name.
+fn derived(by: &str) -> adapter::Derived {
+    adapter::Derived {
+        by: by.into(),
+        program: "assent".into(),
+        base: None,
+        tuned: None,
+        from: Vec::new(),
+    }
+}
+
+#[test]
+fn a_lora_of_full_rank_made_of_lycoris_forms_computes_the_same() {
+    let (tensors, device) = (Tensors::read(), Device::flex());
+    let cases = cases();
+    let names = ["loha", "loha_tucker", "lokr", "lokr_both", "lokr_tucker", "lokr_whole"];
+    for name in names {
+        let file = read(&cases[name]);
+        let whole = adapter::Cut::Energy(1.0);
+        let (resized, changes) = adapter::resize(&file, whole, Dtype::F32, &derived("resize"), &|| {}).unwrap();
+        assert!(changes.iter().all(|c| c.squared_error <= 1e-12 * c.energy), "{name}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resized.safetensors");
+        for peft in [false, true] {
+            match peft {
+                true => adapter::write_peft(&path, &resized, Dtype::F32).map(drop).unwrap(),
+                false => adapter::write_kohya(&path, &resized, Dtype::F32).map(drop).unwrap(),
+            }
+            let again = adapter::read(&path).unwrap();
+            for module in &again.modules {
+                let adapter::Form::Lora { down, mid: None, .. } = &module.form else {
+                    panic!("{name}: `{}` is no LoRA", module.path);
+                };
+                let flat = module.path.ends_with("to_q");
+                assert_eq!(down.shape.len(), if flat { 2 } else { 4 }, "{name}: `{}`", module.path);
+            }
+            let mut net = Net::load(&device);
+            lora::attach_modules(&mut net, &again.modules, 1.0).unwrap();
+            compare(name, &net, &tensors, "as a LoRA");
+        }
+    }
+    // And the sum of two forms is one LoRA.
+    let (loha, lokr) = (read(&cases["loha"]), read(&cases["lokr"]));
+    let parts = [(&loha, 0.7), (&lokr, -0.4)];
+    let (sum, _) = adapter::merge(&parts, None, Dtype::F32, &derived("merge"), &|| {}).unwrap();
+    let [mut one, mut two] = [Net::load(&device), Net::load(&device)];
+    lora::attach_modules(&mut one, &sum.modules, 1.0).unwrap();
+    for (file, weight) in parts {
+        lora::attach_modules(&mut two, &file.modules, weight).unwrap();
+    }
+    for ((path, a), (_, b)) in one.run(&tensors, &device).into_iter().zip(two.run(&tensors, &device)) {
+        assert!(error(&to_vec(a), &to_vec(b)) <= TOLERANCE, "{path}");
+    }
+}
+
 #[test]
 fn several_adapters_at_several_weights_are_the_same_live_and_merged_in_any_order() {
     let (tensors, device) = (Tensors::read(), Device::flex());
