@@ -114,6 +114,59 @@ fn every_kind_trains_and_its_file_says_what_it_is() {
 }
 
 #[test]
+fn no_update_is_longer_than_scale_weight_norms() {
+    let studio = Studio::new();
+    const MOST: f64 = 0.002;
+    for (i, more) in ["", "network_type = \"loha\"\nconv_dim = 2", "network_type = \"lokr\""]
+        .into_iter()
+        .enumerate()
+    {
+        configure(&studio, &format!("{more}\nscale_weight_norms = {MOST}"));
+        let run = format!("run{i}");
+        studio.ok(&["train", "kind.toml", "--out", &run, "-q"]);
+        let file = assent::adapter::read(&studio.at(&format!("{run}/adapter.safetensors"))).unwrap();
+        let norms: Vec<f64> = file
+            .modules
+            .iter()
+            .map(|m| assent::adapter::energy(m).unwrap().unwrap().sqrt())
+            .collect();
+        let longest = norms.iter().copied().fold(0.0, f64::max);
+        // But for rounding to the file.
+        assert!(longest <= MOST * 1.001, "{more}: {longest}");
+        assert_eq!(file.header["ss_scale_weight_norms"], MOST.to_string(), "{more}");
+        let metrics = fs::read_to_string(studio.at(&run).join("metrics.jsonl")).unwrap();
+        let told: Vec<Value> = metrics
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|line: &Value| line["event"] == "max_norm")
+            .collect();
+        assert_eq!(told.len(), 3, "{more}");
+        let last = &told[2];
+        assert!(last["keys_scaled"].as_u64() > Some(0), "{more}: {last}");
+        assert!(last["max_key_norm"].as_f64().unwrap() <= MOST, "{more}: {last}");
+        let mean = norms.iter().sum::<f64>() / norms.len() as f64;
+        let told = last["average_key_norm"].as_f64().unwrap();
+        assert!(
+            (mean - told).abs() <= 0.001 * told,
+            "{more}: {mean} in the file, {told} told"
+        );
+    }
+    for (more, expected) in [
+        ("dora_wd = true", "scale_weight_norms: dora_wd says"),
+        (
+            "init_lora_weights = \"pissa\"",
+            "scale_weight_norms: init_lora_weights makes",
+        ),
+        ("ema_decay = 0.9", "scale_weight_norms: it holds"),
+    ] {
+        configure(&studio, &format!("{more}\nscale_weight_norms = 1"));
+        let output = studio.run(&["train", "kind.toml", "--out", "refused"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(expected), "{more}: {told}");
+    }
+}
+
+#[test]
 fn patterns_choose_what_is_trained_and_the_count_is_asserted() {
     let studio = Studio::new();
     let patterns = "target_modules = [\"*.attn2.to_k\", \"*.attn2.to_v\"]\nexclude_modules = [\"mid_block.*\"]\n\

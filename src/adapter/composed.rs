@@ -72,6 +72,44 @@ pub(super) fn kronecker(first: &Spectrum, second: &Spectrum) -> Spectrum {
     }
 }
 
+/// Columns of a Hadamard product that are made at a time.
+const COLUMNS: usize = 512;
+
+/// Sum of the squared values of a module's update with its scale, through its factors where it can be; nothing for a form
+/// without two matrices. DoRA's lengths are left out of account.
+///
+/// # Errors
+/// [`AdapterError::Module`] and [`AdapterError::NotFinite`] for a module that is not usable.
+pub fn energy(module: &Module) -> Result<Option<f64>, AdapterError> {
+    let squared = |[left, right]: [DMatrix<f64>; 2]| {
+        let right = &right * right.transpose();
+        left.tr_mul(&left).dot(&right).max(0.0)
+    };
+    let plain = match &module.form {
+        Form::Lora { .. } => return Ok(Factors::of(module)?.map(|factors| factors.energy())),
+        Form::Loha { first, second } => {
+            module.check()?;
+            of_product(first).zip(of_product(second)).map(|([a, b], [c, d])| {
+                let blocks = (0..b.ncols()).step_by(COLUMNS).map(|from| {
+                    let count = COLUMNS.min(b.ncols() - from);
+                    let [first, second] = [(&a, &b), (&c, &d)].map(|(left, right)| left * right.columns(from, count));
+                    first.component_mul(&second).norm_squared()
+                });
+                blocks.sum::<f64>()
+            })
+        }
+        Form::Lokr { first, second } => {
+            module.check()?;
+            of_factor(first)
+                .zip(of_factor(second))
+                .map(|(a, b)| squared(a) * squared(b))
+        }
+        Form::Full { .. } | Form::Norm { .. } | Form::Ia3 { .. } => None,
+    };
+    let scale = f64::from(module.scale());
+    Ok(plain.map(|plain| plain * scale * scale))
+}
+
 /// The shape of the weight that a module updates. LyCORIS' files have the parts of some convolutions flat, `[out,
 /// in·k·k]`: there the layer's place in Stable Diffusion's U-Net says which it is, and for `proj_in` and `proj_out`
 /// whether the model has them `linear`.

@@ -27,6 +27,8 @@ pub struct Optimisation {
     pub checkpointing: bool,
     /// Largest norm of the gradient; none for no clipping.
     pub max_grad_norm: Option<f64>,
+    /// Largest norm of a module's update, where there is a bound.
+    pub scale_weight_norms: Option<f64>,
     /// Share of captions replaced by the empty one, 0 to 1.
     pub caption_dropout: f64,
     /// γ of min-SNR weighting, where it is used.
@@ -148,6 +150,7 @@ impl TrainingFacts {
             ("ss_training_comment", self.description.clone()),
             ("ss_optimizer", o.optimizer.clone()),
             ("ss_max_grad_norm", or_none(o.max_grad_norm)),
+            ("ss_scale_weight_norms", or_none(o.scale_weight_norms)),
             ("ss_caption_dropout_rate", o.caption_dropout.to_string()),
             ("ss_min_snr_gamma", or_none(o.min_snr_gamma)),
             ("ss_zero_terminal_snr", "False".into()),

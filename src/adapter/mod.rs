@@ -26,6 +26,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use compare::{Compared, Comparison, Geometry, compare};
+pub use composed::energy;
 pub use container::{Container, Dtype, Entry, HEADER_LIMIT, Written};
 pub use decode::{Listing, decode, decode_beside};
 pub use derive::{DERIVED_KEY, Derived, Source};

@@ -261,6 +261,7 @@ fn the_header_has_what_other_tools_read() {
             accumulation: 1,
             checkpointing: false,
             max_grad_norm: Some(1.0),
+            scale_weight_norms: None,
             caption_dropout: 0.1,
             min_snr_gamma: None,
             noise_offset: None,

@@ -56,7 +56,7 @@ impl Watch for Bar<'_> {
                 let what = self.context.paint_err(Style::Faint, format!("step {step:>5}"));
                 self.line(&format!("{what}  {set} {loss:.4}"));
             }
-            Event::Norms { .. } => {}
+            Event::Norms { .. } | Event::MaxNorm { .. } => {}
             Event::Warning { text } => self.bar.suspend(|| self.context.warn(text)),
             Event::Tick => self.bar.inc(1),
             Event::Wrote { file } => {

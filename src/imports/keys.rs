@@ -64,6 +64,7 @@ pub const ALL: &[&str] = &[
     "lr_scheduler_num_cycles",
     "lr_scheduler_power",
     "max_grad_norm",
+    "scale_weight_norms",
     "ema_decay",
     "prediction_type",
     "v_parameterization",

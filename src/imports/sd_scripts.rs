@@ -120,11 +120,7 @@ pub(super) const TABLE: &[Row] = &[
         Ask,
         "merge it first: `assent adapter merge`, and train on what comes of it",
     ),
-    (
-        "scale_weight_norms",
-        Missing(&[]),
-        "there is no limit on the norms of an adapter",
-    ),
+    ("scale_weight_norms", Given("scale_weight_norms", Number), ""),
     ("network_args.algo", Later, ""),
     (
         "network_args.preset",

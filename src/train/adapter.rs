@@ -364,6 +364,7 @@ fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {
         gradient_accumulation_steps: c.optimisation.gradient_accumulation_steps,
         gradient_checkpointing: c.optimisation.gradient_checkpointing,
         max_grad_norm: c.optimisation.max_grad_norm,
+        scale_weight_norms: c.optimisation.scale_weight_norms,
         method: c.optimisation.method().map_err(TrainError::Setting)?,
         ema_decay: c.optimisation.ema_decay,
         early_stopping: c.optimisation.early_stopping(),

@@ -170,6 +170,7 @@ fn plan(run: &BaseRun<'_>, name: &str, part: &Part) -> Result<Plan, TrainError> 
         gradient_accumulation_steps: part.gradient_accumulation_steps,
         gradient_checkpointing: false,
         max_grad_norm: part.max_grad_norm,
+        scale_weight_norms: None,
         method: Method::AdamW(AdamWConfig::default()),
         ema_decay: Some(part.ema_decay),
         early_stopping: None,

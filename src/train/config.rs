@@ -203,6 +203,9 @@ impl AdapterConfig {
         }
         config.target.check()?;
         config.optimisation.check()?;
+        if config.optimisation.scale_weight_norms.is_some() {
+            config.network.check_lengths()?;
+        }
         needs(
             config.target.prior_loss_weight != 1.0,
             "prior_loss_weight",

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::TrainError;
+use super::max_norm::{Length, scale_down};
 use super::norms::Norms;
 use super::optimizer::{Gradients, Method, Optimizer, Part, Slot, accumulate, clip};
 use super::schedule::Course;
@@ -56,6 +57,14 @@ pub trait Objective {
     /// Learns from what the micro-batches of an update saw, in the order of their numbers.
     fn learn(&mut self, _seen: &[(usize, f32)]) {}
 
+    /// How long the updates of its modules are as they are now.
+    ///
+    /// # Errors
+    /// If a module has no such length.
+    fn lengths(&mut self) -> Result<Vec<Length>, TrainError> {
+        Ok(Vec::new())
+    }
+
     /// What it learned, which a resumed run needs.
     fn memory(&mut self) -> Option<&mut Vec<f64>> {
         None
@@ -79,6 +88,8 @@ pub struct Plan {
     pub gradient_checkpointing: bool,
     /// Largest norm of the gradient; 0 for any.
     pub max_grad_norm: f64,
+    /// Most that the update of a module may be long, where there is a bound.
+    pub scale_weight_norms: Option<f64>,
     /// The optimizer.
     pub method: Method,
     /// Decay of the weights' average, where that is what is kept.
@@ -171,6 +182,14 @@ pub fn run<O: Objective + Clone + Send>(
         let grad_norm = clip(&mut gradients, plan.max_grad_norm);
         let before: Vec<Vec<f32>> = optimizer.slots.values().map(|slot| slot.value.clone()).collect();
         let lr = optimizer.update(&gradients, lr);
+        let scaled = match plan.scale_weight_norms {
+            Some(most) => {
+                show_last(objective, &optimizer);
+                Some(scale_down(&mut optimizer.slots, &objective.lengths()?, most))
+            }
+            None => None,
+        };
+        optimizer.average(&gradients);
         let norms = Norms::of(&optimizer.slots, &before);
         drop(before);
         objective.learn(&seen);
@@ -187,6 +206,11 @@ pub fn run<O: Objective + Clone + Send>(
         };
         metrics.add(&event)?;
         stage.tell(&event);
+        if let Some(scaled) = scaled {
+            let event = Event::MaxNorm { step, scaled };
+            metrics.add(&event)?;
+            stage.tell(&event);
+        }
         let due = |every: u64| step == total || (every > 0 && step.is_multiple_of(every));
         let stopped = stage.stopped();
         if due(plan.validate_every_n_steps) {

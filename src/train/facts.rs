@@ -209,6 +209,7 @@ pub fn header(
             accumulation: c.optimisation.gradient_accumulation_steps,
             checkpointing: c.optimisation.gradient_checkpointing,
             max_grad_norm: (c.optimisation.max_grad_norm > 0.0).then_some(c.optimisation.max_grad_norm),
+            scale_weight_norms: c.optimisation.scale_weight_norms,
             caption_dropout: caption_dropout(c),
             min_snr_gamma: c.target.min_snr_gamma.map(f64::from),
             noise_offset: c.target.noise_offset,

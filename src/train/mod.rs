@@ -13,6 +13,7 @@ pub mod facts;
 pub mod forecast;
 pub mod loss;
 pub mod masks;
+pub mod max_norm;
 mod networks;
 pub mod noise;
 pub mod norms;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::config::AdapterConfig;
 use super::error::TrainError;
+use super::max_norm::Length;
 use crate::adapter;
 use crate::lora::{self, Census, LoraError, Recipe, frozen};
 use crate::model::layers::{Module, ParamMut, join};
@@ -141,6 +143,18 @@ impl Networks {
             }
         }
         rest
+    }
+
+    /// How long the updates of all modules are, with their scales.
+    pub fn lengths(&mut self) -> Result<Vec<Length>, TrainError> {
+        let modules = self.extract();
+        let length = |module: &adapter::Module| {
+            Ok(Length {
+                prefix: format!("{}.", module.path),
+                norm: adapter::energy(module)?.unwrap_or(0.0).sqrt(),
+            })
+        };
+        modules.par_iter().map(length).collect()
     }
 
     /// The adapter as values for a file, sorted by path. Where it started as a part of the base's weights, its file says

@@ -224,21 +224,25 @@ impl Optimizer {
     }
 
     /// One update with learning rate `lr`. A parameter without a gradient stays as it is, as in PyTorch. Gives the rate
-    /// that was used in the end, where the optimizer finds its own.
+    /// that was used in the end, where the optimizer finds its own. [`Optimizer::average`] ends an update.
     pub fn update(&mut self, gradients: &Gradients, lr: f64) -> f64 {
         self.step += 1;
         let (step, slots) = (self.step, &mut self.slots);
-        let used = match &self.method {
+        match &self.method {
             Method::AdamW(config) => adamw::update(config, step, slots, gradients, lr),
             Method::AdamW8bit(config) => adamw::update(&config.adamw(), step, slots, gradients, lr),
             Method::Lion(config) => lion::update(config, slots, gradients, lr),
             Method::Adafactor(config) => adafactor::update(config, step, slots, gradients, lr),
             Method::Prodigy(config) => prodigy::update(config, step, &mut self.shared, slots, gradients, lr),
             Method::ScheduleFree(config) => schedule_free::update(config, step, &mut self.shared, slots, gradients, lr),
-        };
+        }
+    }
+
+    /// Lets the running average follow the weights that an update with these gradients ended with, where one is kept.
+    pub fn average(&mut self, gradients: &Gradients) {
         if let Some(decay) = self.ema_decay {
             // Early in a run the average follows faster, as in diffusers' EMAModel.
-            let t = step as f64;
+            let t = self.step as f64;
             let follow = 1.0 - decay.min((1.0 + t) / (10.0 + t)) as f32;
             for (_, slot) in self.slots.iter_mut().filter(|(name, _)| gradients.contains_key(*name)) {
                 if let Some(ema) = &mut slot.ema {
@@ -252,7 +256,6 @@ impl Optimizer {
                 }
             }
         }
-        used
     }
 
     /// The weight of a parameter that is measured, drawn with and kept: the average where one is made, and where the

@@ -187,6 +187,15 @@ impl<'a> EventFile<'a> {
                 }
                 self.scalars(*step, scalars)
             }
+            Event::MaxNorm { step, scaled } => {
+                let scalars = [
+                    ("keys_scaled", scaled.keys_scaled as f64),
+                    ("average_key_norm", scaled.average_key_norm),
+                    ("max_key_norm", scaled.max_key_norm),
+                ];
+                let named = scalars.map(|(name, value)| (format!("max_norm/{name}"), value));
+                self.scalars(*step, named.to_vec())
+            }
             Event::Norms { step, weights, updates } => {
                 let named =
                     |what: &'static str| move |(kind, norm): (&String, &f64)| (format!("norm/{what}/{kind}"), *norm);

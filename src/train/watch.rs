@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::error::TrainError;
 use super::forecast::Forecast;
+use super::max_norm::Scaled;
 use crate::digest::write_atomic;
 
 /// Something that happened.
@@ -43,6 +44,14 @@ pub enum Event {
         weight_norm: f64,
         /// Norm of what it added to them.
         update_norm: f64,
+    },
+    /// How long the updates of the modules are, where they are held below a bound.
+    MaxNorm {
+        /// Updates done.
+        step: u64,
+        /// Of all modules.
+        #[serde(flatten)]
+        scaled: Scaled,
     },
     /// The same norms by kind of module, beside each validation.
     Norms {

@@ -20,6 +20,7 @@ use crate::train::data::{Moment, Order, Turn, caption, silent, stack};
 use crate::train::engine::Objective;
 use crate::train::error::TrainError;
 use crate::train::loss::{Batch, Caption, HeldOut, Special, conditions, diffusion_loss, validate, weighed};
+use crate::train::max_norm::Length;
 use crate::train::networks::Networks;
 use crate::train::noise;
 use crate::train::timesteps::Timesteps;
@@ -174,6 +175,10 @@ impl Objective for Adapter<'_> {
             self.seen = batch.timesteps.into_iter().zip(to_vec(per_sample)).collect();
         }
         Ok(loss)
+    }
+
+    fn lengths(&mut self) -> Result<Vec<Length>, TrainError> {
+        self.networks.lengths()
     }
 
     fn take_seen(&mut self) -> Vec<(usize, f32)> {

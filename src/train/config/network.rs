@@ -193,6 +193,18 @@ impl Network {
         }
     }
 
+    /// Refuses a form whose update has no length of its own, for `scale_weight_norms`.
+    pub(super) fn check_lengths(&self) -> Result<(), String> {
+        let why = match self.init_lora_weights {
+            _ if self.dora_wd => "dora_wd says itself how long the weights are; hint: leave one of both out",
+            InitLoraWeights::Pissa | InitLoraWeights::Olora => {
+                "init_lora_weights makes the update a part of the base's weight; hint: leave one of both out"
+            }
+            InitLoraWeights::Kaiming | InitLoraWeights::Gaussian => return Ok(()),
+        };
+        Err(format!("scale_weight_norms: {why}"))
+    }
+
     /// Rank and alpha of larger convolutions, where they have an adapter.
     #[must_use]
     pub fn conv(&self) -> Option<(usize, f64)> {

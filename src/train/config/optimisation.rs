@@ -47,6 +47,9 @@ pub struct Optimisation {
     /// Largest norm of the gradient; 0 for any.
     #[serde(default = "one_power")]
     pub max_grad_norm: f64,
+    /// Largest Frobenius norm of a module's update with its scale; after each update longer ones are scaled down to it.
+    #[serde(default)]
+    pub scale_weight_norms: Option<f64>,
     /// Decay of a running average of the weights, which is then what is measured and kept.
     #[serde(default)]
     pub ema_decay: Option<f64>,
@@ -132,6 +135,15 @@ impl Optimisation {
                 "max_grad_norm: expected 0 or a number above, found {}",
                 self.max_grad_norm
             ));
+        }
+        positive("scale_weight_norms", self.scale_weight_norms.unwrap_or(1.0))?;
+        let averages = self.ema_decay.is_some() || matches!(method, Method::ScheduleFree(_));
+        if self.scale_weight_norms.is_some() && averages {
+            return Err(
+                "scale_weight_norms: it holds the weights under training, and an average of them can be longer; hint: \
+                 leave it, ema_decay and AdamWScheduleFree out"
+                    .to_owned(),
+            );
         }
         if let Some(decay) = self.ema_decay {
             share("ema_decay", decay, true)?;

@@ -67,6 +67,7 @@ fn twenty_updates_are_those_of_the_classes_of_that_name() {
         for step in 0..20 {
             let gradients = gradients(&optimizer, step);
             optimizer.update(&gradients, lr);
+            optimizer.average(&gradients);
             for (what, view) in [
                 (
                     "weights",
@@ -133,6 +134,7 @@ fn every_state_is_the_same_after_a_checkpoint() {
         for step in 0..3 {
             let gradients = gradients(&whole, step);
             whole.update(&gradients, lr);
+            whole.average(&gradients);
         }
         let mut parts = Vec::new();
         whole.visit(&mut |name, part| parts.push((name, part)));
@@ -150,7 +152,9 @@ fn every_state_is_the_same_after_a_checkpoint() {
         for step in 3..5 {
             let gradients = gradients(&whole, step);
             whole.update(&gradients, lr);
+            whole.average(&gradients);
             resumed.update(&gradients, lr);
+            resumed.average(&gradients);
         }
         assert_eq!(whole.shared.map(f64::to_bits), resumed.shared.map(f64::to_bits));
         assert!(whole.slots == resumed.slots, "{}", case["name"]);
