@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use assent::adapter;
 use assent::generate::{Drawing, Job, Settings, Start, tiles};
 use assent::lora;
-use assent::model::base::Base;
+use assent::model::base::{Base, Encoder};
 use assent::model::layers::ParamMut;
 use assent::model::params::{collect, to_vec};
 use assent::model::pipeline::Pipeline;
@@ -477,6 +477,25 @@ fn weights_in_f16_draw_what_they_draw_in_f32_and_in_int8_nearly() {
         }
     });
     assert!(bytes > 100 && floats > 100, "{bytes} in int8, {floats} not");
+
+    // The text encoder's layers are rounded too, its tables are not; of the VAE nothing is.
+    let base = Base::open(&model(), None).unwrap().stored_as(Precision::Int8);
+    let rounded = |module: &mut dyn assent::model::layers::Module| {
+        let mut names = Vec::new();
+        assent::model::params::for_each(module, &mut |name, param| {
+            if matches!(param, ParamMut::Int8(_)) {
+                names.push(name.to_owned());
+            }
+        });
+        names
+    };
+    let device = Device::flex();
+    let text = rounded(&mut base.text(Encoder::First, &device).unwrap());
+    assert!(
+        text.len() >= 6 && text.iter().all(|name| name.contains(".layers.")),
+        "{text:?}"
+    );
+    assert!(rounded(&mut base.vae(&device).unwrap()).is_empty());
 }
 
 #[test]
