@@ -292,6 +292,14 @@ fn settings_of_one_trainer() {
             "\"lora\"",
         ),
         (r#""loss_weight_fn": "MIN_SNR_GAMMA""#, "min_snr_gamma", "5.0"),
+        (r#""gradient_checkpointing": "ON""#, "gradient_checkpointing", "true"),
+        (
+            r#""gradient_checkpointing": "CPU_OFFLOADED""#,
+            "gradient_checkpointing",
+            "true",
+        ),
+        // Before it was a word.
+        (r#""gradient_checkpointing": true"#, "gradient_checkpointing", "true"),
         (r#""mse_strength": 0.0, "mae_strength": 1.0"#, "loss_type", "\"l1\""),
         (r#""min_noising_strength": 0.2"#, "min_timestep", "200"),
         (
@@ -335,6 +343,11 @@ fn settings_of_one_trainer() {
             r#""unet": {"weight_dtype": "BFLOAT_16"}"#,
             Group::NoEffect,
             "unet.weight_dtype",
+        ),
+        (
+            r#""gradient_checkpointing": "OFF""#,
+            Group::NoEffect,
+            "gradient_checkpointing",
         ),
         (r#""epochs": 5"#, Group::NotOffered, "aspect_ratio_bucketing"),
         (r#""newest_option": 1"#, Group::NotOffered, "newest_option"),
