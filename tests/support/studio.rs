@@ -2,8 +2,9 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use assent::model::config::{PerBlock, TextConfig, UNetConfig, VaeConfig};
@@ -71,6 +72,31 @@ impl Studio {
         studio
     }
 
+    /// Draws pictures of these widths and heights with these captions into a folder, each by the artist, and freezes them
+    /// under the folder's name.
+    pub fn add_set(&self, folder: &str, artist: &str, pictures: &[([u32; 2], &str)]) {
+        fs::create_dir(self.at(folder)).unwrap();
+        for (i, ([width, height], caption)) in pictures.iter().enumerate() {
+            let shade = (40 * i) as u8;
+            let picture = image::RgbImage::from_fn(*width, *height, |x, y| {
+                image::Rgb([(7 * x) as u8, (5 * y) as u8 ^ shade, 255 - shade])
+            });
+            let path = self.at(folder).join(format!("{folder}-{i}.png"));
+            picture.save(&path).unwrap();
+            fs::write(path.with_extension("txt"), caption).unwrap();
+            let license = format!("SPDX-FileCopyrightText: {artist}\nSPDX-License-Identifier: CC0-1.0\n");
+            fs::write(self.at(folder).join(format!("{folder}-{i}.png.license")), license).unwrap();
+        }
+        self.ok(&["ingest", folder]);
+        self.freeze(folder, artist);
+    }
+
+    /// Freezes what there is of an artist under a name.
+    pub fn freeze(&self, name: &str, artist: &str) {
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/policy-open-licences.toml");
+        self.ok(&["snapshot", "create", name, "--policy", policy, "--artist", artist]);
+    }
+
     pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -118,6 +144,38 @@ impl Studio {
             std::thread::sleep(Duration::from_millis(5));
         }
         child
+    }
+
+    /// Trains as `config` says, from the saved state if there is one, until the events of this process show so many updates
+    /// (0: until the model is about to be trained), and sends it the signal; gives back how it ended.
+    pub fn signalled(&self, config: &str, out: &str, steps: u64, signal: &str) -> ExitStatus {
+        let resume: &[&str] = match self.at(out).join("state/adapter.json").exists() {
+            true => &["--resume"],
+            false => &[],
+        };
+        let arguments = [&["--json", "train", config, "--out", out], resume].concat();
+        let mut child = self
+            .command(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
+        let is_there = |line: String| {
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            match steps {
+                0 => event["event"] == "phase" && event["name"] == "adapter",
+                steps => event["event"] == "step" && event["step"].as_u64() >= Some(steps),
+            }
+        };
+        assert!(
+            events.any(|line| is_there(line.unwrap())),
+            "{out} ended before update {steps}"
+        );
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        events.for_each(drop);
+        child.wait().unwrap()
     }
 
     pub fn bytes(&self, out: &str, file: &str) -> Vec<u8> {
