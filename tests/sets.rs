@@ -7,7 +7,7 @@ use std::fs;
 use assent::adapter::Container;
 use assent::receipt::{self, RunRecord};
 use assent::registry::Role;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[path = "support/studio.rs"]
 mod studio;
@@ -41,7 +41,7 @@ fn studio() -> Studio {
     studio
 }
 
-fn json(studio: &Studio, arguments: &[&str], code: i32) -> Value {
+fn run_json(studio: &Studio, arguments: &[&str], code: i32) -> Value {
     let output = studio.run(&[&["--json"], arguments].concat());
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
@@ -85,6 +85,55 @@ fn no_picture_of_any_set_is_ever_missing() {
         ("8", "2")
     );
 
+    // The header counts as sd-scripts does: with the repeats that are asked for, without the turns that balance.
+    let shown = run_json(&studio, &["adapter", "inspect", "run/adapter.safetensors"], 0);
+    let said = |key: &str| {
+        shown["header"][key]
+            .as_str()
+            .unwrap_or_else(|| panic!("{key}"))
+            .to_owned()
+    };
+    let numbers = ["ss_num_train_images", "ss_num_reg_images", "ss_num_validation_images"].map(said);
+    // 6 and 2 · 3 pictures to be learned, 2 for regularization, each of which comes 6 times: 12 batches of 2.
+    assert_eq!(numbers, ["12", "2", "0"]);
+    assert_eq!(said("ss_num_batches_per_epoch"), "12");
+    let parsed = |key: &str| serde_json::from_str::<Value>(&said(key)).unwrap();
+    assert_eq!(parsed("ss_bucket_info")["buckets"]["0"]["count"], 24);
+    let roots: Vec<String> = record
+        .inputs
+        .sets()
+        .iter()
+        .map(|set| set.snapshot.root.short())
+        .collect();
+    assert_eq!(
+        parsed("ss_dataset_dirs"),
+        json!({
+            &*roots[0]: {"n_repeats": 1, "img_count": 6},
+            &*roots[1]: {"n_repeats": 3, "img_count": 2},
+        })
+    );
+    let datasets = parsed("ss_datasets");
+    assert_eq!(datasets.as_array().unwrap().len(), 1);
+    let of = |key: &str| datasets[0][key].clone();
+    assert_eq!((of("num_train_images"), of("num_reg_images")), (json!(12), json!(2)));
+    let subsets: Vec<_> = datasets[0]["subsets"].as_array().unwrap().iter().collect();
+    let facts = |subset: &&Value| {
+        json!([
+            subset["image_dir"],
+            subset["img_count"],
+            subset["num_repeats"],
+            subset["is_reg"]
+        ])
+    };
+    assert_eq!(
+        subsets.iter().map(facts).collect::<Vec<_>>(),
+        [
+            json!([roots[0], 6, 1, false]),
+            json!([roots[1], 2, 3, false]),
+            json!([roots[2], 2, 1, true]),
+        ]
+    );
+
     let page = String::from_utf8(studio.bytes("run", "run.html")).unwrap();
     for set in record.inputs.sets() {
         assert!(
@@ -96,7 +145,7 @@ fn no_picture_of_any_set_is_ever_missing() {
     assert!(page.contains("Regularization set"));
 
     let adapter = "run/adapter.safetensors";
-    let clean = json(&studio, &["audit", adapter], 0);
+    let clean = run_json(&studio, &["audit", adapter], 0);
     assert_eq!(clean["images"].as_array().unwrap().len(), 10);
     assert_eq!(clean["further"].as_array().unwrap().len(), 2);
     let page = studio.ok(&["audit", adapter]);
@@ -116,7 +165,7 @@ fn no_picture_of_any_set_is_ever_missing() {
     for file in ["run/adapter.safetensors", "merged.safetensors"] {
         assert!(affected.contains(file), "{file} in {affected}");
     }
-    let turned = json(&studio, &["audit", adapter], 1);
+    let turned = run_json(&studio, &["audit", adapter], 1);
     assert_eq!(codes(&turned), ["consent_withdrawn"; 2]);
     assert!(
         turned["findings"][0]["explanation"]
@@ -138,7 +187,7 @@ fn no_picture_of_any_set_is_ever_missing() {
     claims.further.pop();
     receipt::seal(&mut container, claims).unwrap();
     container.write(&studio.at(adapter)).unwrap();
-    let forged = json(&studio, &["audit", adapter], 1);
+    let forged = run_json(&studio, &["audit", adapter], 1);
     assert_eq!(forged["verdict"], "invalid");
     assert!(codes(&forged).contains(&"receipt_changed"), "{forged}");
     assert!(forged["images"].as_array().unwrap().len() >= 10);
@@ -172,4 +221,61 @@ fn a_commercial_use_is_refused_for_whichever_set_it_is() {
     assert_eq!(refused.status.code(), Some(2), "{why}");
     assert!(why.contains("commercial"), "{why}");
     assert!(!studio.at("nc/adapter.safetensors").exists());
+}
+
+#[test]
+fn words_of_every_set_are_looked_through() {
+    let studio = studio();
+    studio.add_set(
+        "signed",
+        "Eve Example",
+        &[([32, 32], "a field"), ([32, 32], "a field after Dora Example")],
+    );
+    let subset = |more: &str, text: &str| {
+        let at = format!("snapshot = \"{text}\"\n");
+        assert!(CONFIG.contains(&at), "{text}");
+        CONFIG.replace(&at, &format!("{at}{more}\n"))
+    };
+    let named = [
+        (
+            "`caption_prefix`",
+            subset("caption_prefix = \"as Dora Example\"", "bens"),
+        ),
+        (
+            "`caption_suffix`",
+            subset("caption_suffix = \"by Dora Example\"", "plain"),
+        ),
+        (
+            "`class_tokens`",
+            subset("class_tokens = \"Dora Example's field\"", "plain"),
+        ),
+        (
+            "`caption_templates`",
+            subset("caption_templates = [\"{}\", \"{} of Dora Example\"]", "bens"),
+        ),
+        (
+            "the caption of",
+            format!("{CONFIG}[[datasets.subsets]]\nsnapshot = \"signed\"\n"),
+        ),
+        (
+            "the caption of",
+            format!("{CONFIG}[[datasets.subsets]]\nsnapshot = \"signed\"\nis_reg = true\n"),
+        ),
+    ];
+    let plan = |config: &str| {
+        fs::write(studio.at("named.toml"), config).unwrap();
+        studio.run(&["train", "named.toml", "--out", "named", "--dry-run", "-q"])
+    };
+    // Whoever did not refuse may be named.
+    assert!(plan(&named[0].1).status.success());
+    studio.ok(&["opt-out", "--artist", "Dora Example"]);
+    for (place, config) in named {
+        let refused = plan(&config);
+        let said = String::from_utf8_lossy(&refused.stdout);
+        assert_eq!(refused.status.code(), Some(1), "{place}: {said}");
+        let line = |line: &str| line.contains(place) && line.contains("names `Dora Example`, who opted out");
+        assert_eq!(said.lines().filter(|found| line(found)).count(), 1, "{place}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert!(plan(CONFIG).status.success(), "without the name it is trained");
 }

@@ -68,9 +68,10 @@ pub struct TrainingFacts {
     pub dropout: f64,
     /// Width and height of the pictures in pixels.
     pub resolution: (u32, u32),
-    /// Pictures of an epoch, with their repeats.
+    /// Pictures to be learned, with their repeats.
     pub images: usize,
-    /// The same by the sizes that they were trained in: width and height in pixels.
+    /// Pictures of an epoch with their repeats, those of regularization too, by the sizes that they were trained in: width
+    /// and height in pixels.
     pub buckets: Vec<([u32; 2], usize)>,
     /// Pictures in a batch.
     pub batch: usize,
@@ -98,7 +99,7 @@ impl TrainingFacts {
         let or_none = |v: Option<f64>| v.map_or_else(none, |v| v.to_string());
         let full = |(_, count): &([u32; 2], usize)| count.div_ceil(self.batch.max(1));
         let batches = self.buckets.iter().map(full).sum::<usize>().max(1) as u64;
-        let epochs = self.steps.saturating_mul(o.accumulation.max(1)).div_ceil(batches);
+        let epochs = |steps: u64| steps.saturating_mul(o.accumulation.max(1)).div_ceil(batches);
         let [a, b, c, d, ..] = *self.run.as_bytes();
         let (width, height) = self.resolution;
         let bucket = |(i, (resolution, count)): (usize, &([u32; 2], usize))| {
@@ -108,7 +109,7 @@ impl TrainingFacts {
         let mut h: BTreeMap<String, String> = [
             ("ss_session_id", u32::from_be_bytes([a, b, c, d]).to_string()),
             ("ss_steps", self.steps.to_string()),
-            ("ss_epoch", epochs.to_string()),
+            ("ss_epoch", epochs(self.steps).to_string()),
             ("ss_output_name", self.title.clone()),
             ("ss_learning_rate", o.learning_rate.to_string()),
             ("ss_unet_lr", o.learning_rate.to_string()),
@@ -116,7 +117,7 @@ impl TrainingFacts {
             ("ss_num_train_images", self.images.to_string()),
             ("ss_num_reg_images", "0".into()),
             ("ss_num_batches_per_epoch", batches.to_string()),
-            ("ss_num_epochs", epochs.to_string()),
+            ("ss_num_epochs", epochs(self.max_steps).to_string()),
             ("ss_batch_size_per_device", self.batch.to_string()),
             (
                 "ss_total_batch_size",

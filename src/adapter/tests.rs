@@ -251,7 +251,7 @@ fn the_header_has_what_other_tools_read() {
         buckets: vec![([64, 64], 10)],
         batch: 4,
         steps: 30,
-        max_steps: 30,
+        max_steps: 40,
         seed: 7,
         optimisation: Optimisation {
             optimizer: "AdamW".into(),
@@ -275,7 +275,7 @@ fn the_header_has_what_other_tools_read() {
         assert!(header.contains_key(&format!("modelspec.{key}")), "{key}");
     }
     assert_eq!(header["ss_num_batches_per_epoch"], "3");
-    assert_eq!(header["ss_epoch"], "10");
+    assert_eq!((&*header["ss_epoch"], &*header["ss_num_epochs"]), ("10", "14"));
     assert_eq!(header["ss_min_snr_gamma"], "None");
     assert!(!header.contains_key("ss_training_started_at"));
     let timed = TrainingFacts {

@@ -266,14 +266,14 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     }
 
     objective.pipeline.check_files()?;
-    let header = |steps| facts::header(c, &inputs, &objective.pipeline, (images, &buckets, steps));
+    let header = |steps| facts::header(c, &inputs, &objective.pipeline, (&epoch, &buckets, steps));
     let (at, kept) = (stage.out.join(ADAPTER), finish.kept_step);
     let facts = keep(&objective, header(kept)?, claims(kept)?, &at)?;
     let mut wrote = vec![ADAPTER.to_owned()];
     let mut last = None;
     if c.run.save_last_weights {
         engine::show_last(&mut objective, &optimizer);
-        let header = facts::header(c, &inputs, &objective.pipeline, (images, &buckets, finish.step))?;
+        let header = facts::header(c, &inputs, &objective.pipeline, (&epoch, &buckets, finish.step))?;
         let mut claims = claims(finish.step)?;
         claims.settings.insert(WEIGHTS.to_owned(), LAST_WEIGHTS.to_owned());
         last = Some(keep(&objective, header, claims, &stage.out.join(LAST))?);

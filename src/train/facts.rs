@@ -1,5 +1,7 @@
 //! What a run says of itself: the inputs of its record, and the header of its adapter.
 
+mod datasets;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,7 +17,7 @@ use crate::model::base::Family;
 use crate::model::pipeline::Pipeline;
 use crate::model::scheduler::PredictionType;
 use crate::receipt::{BaseFacts, PolicyFacts, RunInputs, SetFacts, SnapshotFacts};
-use crate::snapshot::VerifiedSnapshot;
+use crate::snapshot::{Role, VerifiedSnapshot};
 
 /// The parts of a diffusers folder that shape what a run computes.
 const PARTS: &[&str] = &[
@@ -153,9 +155,9 @@ pub fn header(
     config: &AdapterConfig,
     inputs: &RunInputs,
     pipeline: &Pipeline,
-    (images, buckets, steps): (usize, &[BucketCount], u64),
+    (epoch, buckets, steps): (&Epoch, &[BucketCount], u64),
 ) -> Result<BTreeMap<String, String>, TrainError> {
-    let c = config;
+    let (c, images) = (config, epoch.learned);
     let velocity = matches!(pipeline.schedule.prediction_type(), PredictionType::Velocity);
     let (base_version, architecture) = match pipeline.family {
         Family::Sd1 => ("sd_v1", "stable-diffusion-v1"),
@@ -195,7 +197,7 @@ pub fn header(
         network_args,
         dropout: c.network.network_dropout,
         resolution: c.data.resolution.sides().into(),
-        images: buckets.iter().map(|bucket| bucket.turns).sum(),
+        images: datasets::images(c, epoch, Role::Training),
         buckets: buckets.iter().map(|b| ([b.width, b.height], b.turns)).collect(),
         batch: c.data.train_batch_size,
         steps,
@@ -219,9 +221,7 @@ pub fn header(
         times: None,
     };
     let mut header = facts.header();
-    if let Some(used) = inputs.settings.get("images_regularization") {
-        header.insert("ss_num_reg_images".to_owned(), used.clone());
-    }
+    header.extend(datasets::entries(c, inputs, epoch));
     if c.network.train_text_encoder {
         let rate = c.network.text_encoder_lr.unwrap_or(c.optimisation.peak());
         header.insert("ss_text_encoder_lr".to_owned(), rate.to_string());

@@ -55,6 +55,8 @@ pub struct Gathered {
 pub struct Epoch {
     /// Places of pictures, and how often each comes; those to be learned first.
     pub turns: Vec<(usize, usize)>,
+    /// How many pictures each source has, but for those held out.
+    pub of_source: Vec<usize>,
     /// How many pictures are to be learned.
     pub learned: usize,
     /// How many regularization pictures come at all.
@@ -121,7 +123,10 @@ impl Gathered {
         let (learned, others): (Vec<usize>, Vec<usize>) = places
             .iter()
             .partition(|&&place| self.role(sources, place) == Role::Training);
+        let mut of_source = vec![0; sources.len()];
+        places.iter().for_each(|&place| of_source[self.of[place]] += 1);
         let mut epoch = Epoch {
+            of_source,
             turns: learned.iter().map(|&place| (place, repeats(place))).collect(),
             learned: learned.len(),
             ..Epoch::default()
@@ -242,6 +247,7 @@ mod tests {
         let turns = [(0, 2), (1, 2), (4, 1), (7, 1), (2, 3), (3, 2), (5, 1)];
         assert_eq!(epoch.turns, turns);
         assert_eq!((epoch.learned, epoch.regularization, epoch.left_over), (4, 3, 1));
+        assert_eq!(epoch.of_source, [2, 2, 1, 2, 1]);
     }
 
     #[test]
