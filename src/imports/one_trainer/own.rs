@@ -35,11 +35,12 @@ pub(super) fn output(draft: &mut Draft, name: &str) {
     }
 }
 
-/// `OFF`, `ON`, or `CPU_OFFLOADED`, which keeps what is kept in other memory.
+/// `OFF`, `ON`, or `CPU_OFFLOADED`, which keeps what is kept in other memory; `true` in files from before these words.
 pub(super) fn recomputes(draft: &mut Draft, name: &str) {
-    match draft.word(name).as_str() {
-        "on" | "cpu_offloaded" | "true" => draft.write("gradient_checkpointing", true, &[name]),
-        _ => draft.note(Group::NoEffect, name, "switched off or as usual"),
+    let is_true = draft.get(name).and_then(Value::as_bool) == Some(true);
+    match matches!(draft.word(name).as_str(), "on" | "cpu_offloaded") || is_true {
+        true => draft.write("gradient_checkpointing", true, &[name]),
+        false => draft.note(Group::NoEffect, name, "switched off or as usual"),
     }
 }
 
