@@ -14,6 +14,7 @@ pub mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
@@ -26,7 +27,7 @@ use crate::model::params::to_vec;
 use crate::model::pipeline::Pipeline;
 use crate::model::scheduler::ScheduleError;
 use crate::pixels::{self, Fit, Limits, PixelsError};
-use crate::train::loss::{HeldOut, losses, timesteps};
+use crate::train::loss::{Caption, Example, HeldOut, losses, timesteps};
 use statistics::{area, greater, holm, roc, true_positives};
 
 /// Timesteps at which each picture is asked about: the middles of so many equal parts of the schedule.
@@ -239,14 +240,19 @@ fn each(
     let set = HeldOut {
         name: what.to_owned(),
         ids: seen.subjects.iter().map(|s| s.sha256.to_string()).collect(),
-        latents: seen.latents.clone(),
         shapes: vec![seen.shape; seen.latents.len()],
         size_ids: vec![Pipeline::uncropped([side(2), side(1)]); seen.latents.len()],
-        captions: seen
-            .subjects
-            .iter()
-            .map(|s| std::sync::Arc::new(pipeline.embed(&[&s.caption], device).into()))
-            .collect(),
+    };
+    let captions: Vec<Arc<Caption>> = seen
+        .subjects
+        .iter()
+        .map(|s| Arc::new(pipeline.embed(&[&s.caption], device).into()))
+        .collect();
+    let of = |i: usize| {
+        Ok::<_, ScheduleError>(Example {
+            latents: seen.latents[i].clone(),
+            caption: captions[i].clone(),
+        })
     };
     pipeline.rest_text();
     let at = timesteps(&pipeline.schedule, TIMESTEPS);
@@ -257,7 +263,7 @@ fn each(
         let found = losses(
             &pipeline.unet,
             &pipeline.schedule,
-            &set,
+            (&set, &of),
             (&label, &at),
             BATCH,
             device,

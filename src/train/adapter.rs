@@ -14,7 +14,8 @@ use burn::tensor::Device;
 use jiff::Timestamp;
 
 use self::ahead::{Kind, store};
-use self::latents::Cached;
+pub(super) use self::latents::MOST_HELD;
+use self::latents::{Cached, Measured};
 use self::logs::Logs;
 use self::objective::Adapter;
 pub(super) use self::texts::MOST_BYTES;
@@ -179,21 +180,22 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
     );
     let texts = Arc::new(texts);
     let tools = (&pipeline, &*texts, latents.as_ref());
-    let cached = Cached::new(pictures, &held, tools, run, stage)?;
+    let cached = Arc::new(Cached::new(pictures, (&held, MOST_HELD), tools, run, stage)?);
     let mut sets = Vec::new();
+    let held_out = held.len();
     if !held.is_empty() {
-        sets.push(cached.held_out("held_out", &held, &texts, trigger));
+        sets.push(Measured::new("held_out", cached.clone(), held, trigger));
     }
     if let Some(others) = others {
         let all: Vec<usize> = (0..others.len()).collect();
-        let others = Cached::new(others, &all, tools, run, stage)?;
-        sets.push(others.held_out("others", &all, &texts, trigger));
+        let others = Cached::new(others, (&all, MOST_HELD), tools, run, stage)?;
+        sets.push(Measured::new("others", Arc::new(others), all, trigger));
     }
 
     pipeline.vae.pages().rest();
     pipeline.rest_text();
     let base_facts = (run.config_digest, base_facts);
-    let mut inputs = facts::inputs(c, base_facts, run.sets, (&epoch, held.len()), run.device_name)?;
+    let mut inputs = facts::inputs(c, base_facts, run.sets, (&epoch, held_out), run.device_name)?;
     if let Some(masks) = &cached.masks {
         inputs
             .settings
@@ -224,7 +226,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
         texts,
         pipeline,
         networks,
-        cached: Arc::new(cached),
+        cached,
         order: Arc::new(order),
         prior: Arc::new(prior(c, &of)),
         sets: Arc::new(sets),

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::memory::{Memory, Unet, VALIDATION_BATCH};
 use super::adapter::AdapterRun;
-use super::adapter::MOST_BYTES as TEXTS;
+use super::adapter::{MOST_BYTES as TEXTS, MOST_HELD as HELD};
 use super::aim::Aim;
 use super::error::TrainError;
 use super::loss::{Batch, Special, diffusion_loss};
@@ -206,7 +206,7 @@ impl Forecast {
         self.memory = Memory::of(
             base_bytes(pipeline),
             adapter,
-            cached(pipeline, shapes),
+            cached(pipeline, shapes, &self.pictures),
             work.into_iter().max().unwrap_or(0),
         );
         self.parameters = values;
@@ -329,12 +329,15 @@ fn micro_batch(
     Ok(())
 }
 
-/// Bytes of latents, and of as many embedded captions as are kept.
-fn cached(pipeline: &Pipeline, shapes: &Shapes) -> u64 {
+/// Bytes of latents, of those that are measured as many as are kept, and of as many embedded captions as are kept.
+fn cached(pipeline: &Pipeline, shapes: &Shapes, pictures: &Pictures) -> u64 {
     let [height, width] = shapes.latents;
     let latent = 4 * (pipeline.vae.config().latent_channels * height * width) as u64;
     let text = pipeline.text.config().max_position_embeddings * pipeline.unet.config().cross_attention_dim;
-    shapes.count * latent + (shapes.count * 4 * text as u64).min(TEXTS as u64)
+    let measured = [pictures.held_out, pictures.others];
+    let trained = shapes.count.saturating_sub(measured.iter().sum());
+    let held: u64 = measured.iter().map(|count| (count * latent).min(HELD as u64)).sum();
+    trained * latent + held + (shapes.count * 4 * text as u64).min(TEXTS as u64)
 }
 
 /// Bytes of the weights as they are stored.

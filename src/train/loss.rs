@@ -135,25 +135,30 @@ pub(super) fn measure(
     })
 }
 
-/// Held-out pictures as latents with the embeddings of their captions.
+/// Held-out pictures, but for what is large of each.
 #[derive(Debug, Clone, Default)]
 pub struct HeldOut {
     /// Name of the set.
     pub name: String,
     /// SHA-256 of each picture, which decides its noises.
     pub ids: Vec<String>,
-    /// Scaled latents.
-    pub latents: Vec<Vec<f32>>,
     /// `[C, H, W]` of each.
     pub shapes: Vec<[usize; 3]>,
     /// What SDXL is told of the size of each.
     pub size_ids: Vec<[f32; 6]>,
-    /// The caption of each.
-    pub captions: Vec<Arc<Caption>>,
+}
+
+/// What is large of a held-out picture: it is asked for when it is its turn, and let go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Scaled latents.
+    pub latents: Vec<f32>,
+    /// Its caption.
+    pub caption: Arc<Caption>,
 }
 
 /// A caption as plain values.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Caption {
     /// `[77 · D]`
     pub context: Vec<f32>,
@@ -185,14 +190,14 @@ pub fn timesteps(schedule: &NoiseSchedule, count: usize) -> Vec<usize> {
 /// are compared on exactly the same question. `unet` is out of autodiff.
 ///
 /// # Errors
-/// If the schedule is too short.
-pub fn validate(
+/// If the schedule is too short, or a picture cannot be had.
+pub fn validate<E: From<ScheduleError>>(
     unet: &UNet,
     schedule: &NoiseSchedule,
-    set: &HeldOut,
+    set: (&HeldOut, &dyn Fn(usize) -> Result<Example, E>),
     batch: usize,
     device: &Device,
-) -> Result<f64, ScheduleError> {
+) -> Result<f64, E> {
     let at = timesteps(schedule, VALIDATION_TIMESTEPS);
     let each = losses(unet, schedule, set, ("validation", &at), batch, device, &mut |_| {})?;
     Ok(each.iter().sum::<f64>() / each.len().max(1) as f64)
@@ -200,18 +205,19 @@ pub fn validate(
 
 /// The loss of each picture at each of these timesteps, the pictures one after the other, with noises that the label, the
 /// picture's digest and the timestep decide. `unet` is out of autodiff; `done` is told how many pictures' worth is done.
+/// `of` gives the pictures by their number in the set; those of one batch at a time are held.
 ///
 /// # Errors
-/// If the schedule is too short.
-pub fn losses(
+/// If the schedule is too short, or a picture cannot be had.
+pub fn losses<E: From<ScheduleError>>(
     unet: &UNet,
     schedule: &NoiseSchedule,
-    set: &HeldOut,
+    (set, of): (&HeldOut, &dyn Fn(usize) -> Result<Example, E>),
     (label, at): (&str, &[usize]),
     batch: usize,
     device: &Device,
     done: &mut dyn FnMut(usize),
-) -> Result<Vec<f64>, ScheduleError> {
+) -> Result<Vec<f64>, E> {
     // Those of one shape together, otherwise in their order.
     let mut order: Vec<usize> = (0..set.ids.len()).collect();
     order.sort_by_key(|&i| set.shapes[i]);
@@ -228,11 +234,21 @@ pub fn losses(
             Draws::new(0, &format!("{label}/{}/{}", set.ids[*i], at[*k])).normals(shape.iter().product())
         };
         let noises: Vec<Vec<f32>> = part.iter().map(noise).collect();
-        let captions = part.iter().map(|(i, _)| &*set.captions[*i]);
+        // The questions on one picture stand together.
+        let mut examples = Vec::new();
+        for same in part.chunk_by(|(i, _), (j, _)| i == j) {
+            let example = same.first().map(|(i, _)| of(*i)).transpose()?;
+            examples.extend(example.map(|example| (example, same.len())));
+        }
+        let repeated = || {
+            let each = examples.iter();
+            each.flat_map(|(example, questions)| std::iter::repeat_n(example, *questions))
+        };
+        let captions = repeated().map(|example| &*example.caption);
         let size_ids: Vec<[f32; 6]> = part.iter().map(|(i, _)| set.size_ids[*i]).collect();
         let (context, added) = conditions(captions, unet, &size_ids, device);
         let inputs = Batch {
-            latents: stack(part.iter().map(|(i, _)| set.latents[*i].as_slice()), shape, device),
+            latents: stack(repeated().map(|example| example.latents.as_slice()), shape, device),
             noise: stack(noises.iter().map(Vec::as_slice), shape, device),
             timesteps: part.iter().map(|(_, k)| at[*k]).collect(),
             context,

@@ -1,4 +1,8 @@
-//! Pictures as the U-Net sees them: encoded once where they stay as they are, and anew where chance cuts them.
+//! Pictures as the U-Net sees them: encoded once where they stay as they are, and anew where chance cuts them. Of those
+//! that are held out as many are kept as there is room for; the others are read from their files or encoded for each
+//! validation.
+
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -16,10 +20,15 @@ use crate::train::loss::HeldOut;
 use crate::train::masks;
 use crate::train::watch::{Event, Stage};
 
+/// Bytes of latents of held-out pictures that a set keeps.
+pub(in crate::train) const MOST_HELD: usize = 256 << 20;
+
 /// A set of pictures with their latents.
 #[derive(Debug, Clone)]
 pub(super) struct Cached {
     pub(super) pictures: Vec<Placed>,
+    /// Where latents are kept in files.
+    store: Option<Store>,
     /// Of each picture as it is and mirrored, where they are needed.
     latents: Vec<[Option<Vec<f32>>; 2]>,
     /// Whether each may be mirrored.
@@ -78,10 +87,11 @@ impl<'a> Encoder<'a> {
 impl Cached {
     /// Latents (a draw from each picture's distribution, decided by its digest and the seed) and masks. Those of pictures
     /// that are cut by chance are left out, unless they are `held` to be measured. Embeddings of captions that stay as they
-    /// are are made too, as far as there is room for them.
+    /// are are made too, as far as there is room for them. Of the `held` ones no more latents than fit into `most` bytes are
+    /// kept.
     pub(super) fn new(
         pictures: Vec<Placed>,
-        held: &[usize],
+        (held, most): (&[usize], usize),
         (pipeline, texts, store): (&Pipeline, &Texts, Option<&Store>),
         run: &AdapterRun<'_>,
         stage: &mut Stage<'_>,
@@ -99,8 +109,10 @@ impl Cached {
             masks: None,
             channels: 1,
             factor: pipeline.vae.factor(),
+            store: store.cloned(),
             pictures,
         };
+        let mut room = most;
         for (i, picture) in cached.pictures.iter().enumerate() {
             let (subset, held) = (&picture.entry.subset, held.contains(&i));
             let text = caption(subset, trigger, &picture.entry.caption, None);
@@ -108,11 +120,17 @@ impl Cached {
             let ways = [held || !subset.random_crop, mirrors && !subset.random_crop];
             let mut latents = [None, None];
             for mirrored in [false, true] {
-                if ways[usize::from(mirrored)] {
-                    let name = if mirrored { "/mirrored" } else { "" };
-                    let mut draws = Draws::new(encoder.seed, &format!("latent/{}{name}", picture.entry.image));
-                    let distribution = kept(&encoder, picture, mirrored, store, stage)?;
-                    latents[usize::from(mirrored)] = Some(encoder.draw(distribution, &mut draws));
+                let spared = held && room == 0 && store.is_none();
+                if ways[usize::from(mirrored)] && !spared {
+                    let mut warn = |text| stage.tell(&Event::Warning { text });
+                    let whole = whole(&encoder, (picture, mirrored), store, &mut warn)?;
+                    let bytes = size_of_val(whole.as_slice());
+                    if held && bytes > room {
+                        room = 0;
+                        continue;
+                    }
+                    room -= if held { bytes } else { 0 };
+                    latents[usize::from(mirrored)] = Some(whole);
                 }
             }
             cached.latents.push(latents);
@@ -202,40 +220,73 @@ impl Cached {
         turns.iter().map(&mut one).collect()
     }
 
-    /// Pictures to be measured, with their captions' texts: whole and in their order.
-    pub(super) fn held_out(
-        &self,
-        name: &str,
-        held: &[usize],
-        embedded: &Texts,
-        trigger: Option<&str>,
-    ) -> (HeldOut, Vec<String>) {
-        let pictures = || held.iter().map(|&i| &self.pictures[i]);
-        let texts: Vec<String> = pictures()
-            .map(|picture| caption(&picture.entry.subset, trigger, &picture.entry.caption, None))
-            .collect();
+    /// The latents of a picture that lies in the middle and is not mirrored: those that are kept, or made again.
+    pub(super) fn in_the_middle(&self, encoder: &Encoder<'_>, picture: usize) -> Result<Vec<f32>, TrainError> {
+        match &self.latents[picture][0] {
+            Some(latents) => Ok(latents.clone()),
+            // A damaged file was told of before the first step, or will be when a run begins.
+            None => whole(
+                encoder,
+                (&self.pictures[picture], false),
+                self.store.as_ref(),
+                &mut |_| {},
+            ),
+        }
+    }
+}
+
+/// Held-out pictures of a set.
+#[derive(Debug, Clone)]
+pub(super) struct Measured {
+    pub(super) set: HeldOut,
+    pub(super) cached: Arc<Cached>,
+    /// Their places.
+    pub(super) places: Vec<usize>,
+    /// Their captions: whole and in their order.
+    pub(super) texts: Vec<String>,
+}
+
+impl Measured {
+    pub(super) fn new(name: &str, cached: Arc<Cached>, places: Vec<usize>, trigger: Option<&str>) -> Self {
+        let pictures = || places.iter().map(|&i| &cached.pictures[i]);
         let set = HeldOut {
             name: name.to_owned(),
             ids: pictures().map(|picture| picture.entry.image.to_string()).collect(),
-            latents: held
-                .iter()
-                .map(|&i| self.latents[i][0].clone().unwrap_or_default())
-                .collect(),
-            shapes: held.iter().map(|&i| self.shape(i)).collect(),
+            shapes: places.iter().map(|&i| cached.shape(i)).collect(),
             size_ids: pictures().map(|picture| picture.size_ids(false)).collect(),
-            captions: texts.iter().map(|text| embedded.get(text)).collect(),
         };
-        (set, texts)
+        let texts = pictures()
+            .map(|picture| caption(&picture.entry.subset, trigger, &picture.entry.caption, None))
+            .collect();
+        Self {
+            set,
+            cached,
+            places,
+            texts,
+        }
     }
+}
+
+/// Latents of a picture that lies in the middle: a draw that its digest and the seed decide, from the distribution that
+/// is in a file or computed.
+fn whole(
+    encoder: &Encoder<'_>,
+    (picture, mirrored): (&Placed, bool),
+    store: Option<&Store>,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<f32>, TrainError> {
+    let name = if mirrored { "/mirrored" } else { "" };
+    let mut draws = Draws::new(encoder.seed, &format!("latent/{}{name}", picture.entry.image));
+    let distribution = kept(encoder, (picture, mirrored), store, warn)?;
+    Ok(encoder.draw(distribution, &mut draws))
 }
 
 /// The distribution of a picture that lies in the middle: from its file where there is one, and into it.
 fn kept(
     encoder: &Encoder<'_>,
-    picture: &Placed,
-    mirrored: bool,
+    (picture, mirrored): (&Placed, bool),
     store: Option<&Store>,
-    stage: &mut Stage<'_>,
+    warn: &mut dyn FnMut(String),
 ) -> Result<[Vec<f32>; 2], TrainError> {
     let placing = picture.centre();
     let Some(store) = store else {
@@ -248,12 +299,13 @@ fn kept(
                 return Ok(both);
             }
         }
-        Found::Broken(name) => stage.tell(&Event::Warning {
-            text: format!("`{name}` in the cache is damaged: it is computed again"),
-        }),
+        Found::Broken(name) => warn(format!("`{name}` in the cache is damaged: it is computed again")),
         Found::Nothing => {}
     }
     let fresh = encoder.distribution(picture, &placing, mirrored)?;
     store.write(&key, &[&fresh[0], &fresh[1]])?;
     Ok(fresh)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::latents::{Cached, Encoder};
+use super::latents::{Cached, Encoder, Measured};
 use super::texts::Texts;
 use super::{AdapterRun, sample_settings};
 use crate::generate::{Drawing, Job};
@@ -19,7 +19,7 @@ use crate::train::config::Target;
 use crate::train::data::{Moment, Order, Turn, caption, silent, stack};
 use crate::train::engine::Objective;
 use crate::train::error::TrainError;
-use crate::train::loss::{Batch, Caption, HeldOut, Special, conditions, diffusion_loss, validate, weighed};
+use crate::train::loss::{Batch, Caption, Example, Special, conditions, diffusion_loss, validate, weighed};
 use crate::train::max_norm::Length;
 use crate::train::networks::Networks;
 use crate::train::noise;
@@ -36,8 +36,8 @@ pub(super) struct Adapter<'a> {
     pub(super) order: Arc<Order>,
     /// How much the loss of each picture counts; empty where all count the same.
     pub(super) prior: Arc<Vec<f32>>,
-    /// The held-out sets, each with its captions' texts.
-    pub(super) sets: Arc<Vec<(HeldOut, Vec<String>)>>,
+    /// The held-out sets.
+    pub(super) sets: Arc<Vec<Measured>>,
     pub(super) aim: Aim,
     pub(super) timesteps: Timesteps,
     /// Timestep and loss of each sample of the last micro-batch, where they are learned from.
@@ -195,14 +195,20 @@ impl Objective for Adapter<'_> {
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
         let (now, device) = (self.networks.at_rest(&self.pipeline), self.run.device);
-        let measure = |(set, texts): &(HeldOut, Vec<String>)| {
-            let mut set = set.clone();
-            if self.networks.trains_text() {
-                let embed = |text: &String| Arc::new(now.embed(&[text.as_str()], device).into());
-                set.captions = texts.iter().map(embed).collect();
-            }
-            let loss = validate(&now.unet, &now.schedule, &set, 32, device)?;
-            Ok((set.name, loss))
+        let encoder = Encoder::new(&self.pipeline, self.run);
+        let measure = |held: &Measured| {
+            let of = |i: usize| {
+                let text = &held.texts[i];
+                Ok::<_, TrainError>(Example {
+                    latents: held.cached.in_the_middle(&encoder, held.places[i])?,
+                    caption: match self.networks.trains_text() {
+                        true => Arc::new(now.embed(&[text.as_str()], device).into()),
+                        false => self.texts.get(text),
+                    },
+                })
+            };
+            let loss = validate(&now.unet, &now.schedule, (&held.set, &of), 32, device)?;
+            Ok((held.set.name.clone(), loss))
         };
         self.sets.iter().map(measure).collect()
     }

@@ -12,6 +12,7 @@ use crate::model::layers::{Module, ParamMut};
 use crate::model::params::{collect, for_each, to_vec};
 use crate::model::pipeline::Pipeline;
 use crate::model::recompute::Tape;
+use crate::model::scheduler::ScheduleError;
 use crate::model::text::TextEncoder;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
@@ -21,7 +22,7 @@ use crate::train::aim::Aim;
 use crate::train::data::{batch_at, split, stack};
 use crate::train::engine::{self, Finish, Objective};
 use crate::train::error::TrainError;
-use crate::train::loss::{Batch, Caption, HeldOut, Special, diffusion_loss, validate};
+use crate::train::loss::{Batch, Caption, Example, HeldOut, Special, diffusion_loss, validate};
 use crate::train::watch::{Event, Stage};
 
 #[derive(Clone)]
@@ -91,17 +92,23 @@ impl Objective for Diffusion<'_> {
         let mut set = HeldOut::default();
         for &i in shown {
             set.ids.push(self.run.pictures.ids[i].clone());
-            set.latents.push(self.latents[i].clone());
             set.shapes.push(self.shape);
             set.size_ids.push(Pipeline::uncropped([self.run.pictures.size; 2]));
-            set.captions.push(Arc::new(Caption {
+        }
+        let of = |at: usize| {
+            let i = shown[at];
+            let caption = Caption {
                 context: to_vec(text.forward(&self.tokens[i..=i], device).last),
                 pooled: Vec::new(),
-            }));
-        }
+            };
+            Ok::<_, ScheduleError>(Example {
+                latents: self.latents[i].clone(),
+                caption: Arc::new(caption),
+            })
+        };
         Ok(vec![(
             "held_out".to_owned(),
-            validate(&unet, &self.pipeline.schedule, &set, 32, device)?,
+            validate(&unet, &self.pipeline.schedule, (&set, &of), 32, device)?,
         )])
     }
 
