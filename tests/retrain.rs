@@ -11,43 +11,23 @@ use serde_json::Value;
 
 #[path = "support/studio.rs"]
 mod studio;
+#[path = "support/works.rs"]
+mod works;
 
 use studio::Studio;
 
-const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/policy-open-licences.toml");
 const SETTINGS: &str = "output_name = \"rings\"\npretrained_model_name_or_path = \"base\"\nresolution = 32\n\
                         network_dim = 2\nnetwork_alpha = 2\nlearning_rate = 1e-3\nmax_train_steps = 2\n\
                         train_batch_size = 2\nseed = 5\n";
 const SETS: &str = "validation_snapshot = \"cys\"\n[[datasets]]\n[[datasets.subsets]]\nsnapshot = \"cys\"\n\
                     [[datasets.subsets]]\nsnapshot = \"dees\"\nis_reg = true\n";
 
-/// Six pictures of Cy and two of Dee, none like another, in `works`, `cys` and `dees`.
+/// Six pictures of Cy and two of Dee, none like another, in `cys` and `dees`.
 fn studio() -> Studio {
     let studio = Studio::new();
-    fs::create_dir(studio.at("works")).unwrap();
-    let mut state = 7_u32;
-    for i in 0..8 {
-        let blocks: Vec<u8> = (0..64)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8
-            })
-            .collect();
-        let picture = image::RgbImage::from_fn(32, 32, |x, y| {
-            let shade = blocks[(y / 4 * 8 + x / 4) as usize];
-            image::Rgb([shade, 255 - shade, shade / 2])
-        });
-        let path = studio.at("works").join(format!("{i}.png"));
-        picture.save(&path).unwrap();
-        fs::write(path.with_extension("txt"), format!("blocks number {i}")).unwrap();
-        let artist = if i < 6 { "Cy Example" } else { "Dee Example" };
-        let license = format!("SPDX-FileCopyrightText: {artist}\nSPDX-License-Identifier: CC0-1.0\n");
-        fs::write(studio.at("works").join(format!("{i}.png.license")), license).unwrap();
-    }
-    studio.ok(&["ingest", "works"]);
-    for (name, artist) in [("cys", "Cy Example"), ("dees", "Dee Example")] {
-        studio.ok(&["snapshot", "create", name, "--policy", POLICY, "--artist", artist]);
-    }
+    works::add(&studio, &[("Cy Example", 6), ("Dee Example", 2)]);
+    works::freeze(&studio, "cys", &["Cy Example"]);
+    works::freeze(&studio, "dees", &["Dee Example"]);
     studio
 }
 
@@ -120,8 +100,8 @@ fn a_run_is_made_again_without_what_was_withdrawn() {
     );
 
     // A picture of Cy's is withdrawn; one of Dee's is named beside it.
-    studio.ok(&["opt-out", "--image", "works/0.png"]);
-    let without = ["retrain", "run", "--without", "works/6.png"];
+    studio.ok(&["opt-out", "--image", "works/cy-0.png"]);
+    let without = ["retrain", "run", "--without", "works/dee-0.png"];
     let plan = json(&studio, &[&without[..], &["--dry-run"]].concat(), 0);
     let gone: Vec<_> = plan["sets"]
         .as_array()
@@ -129,7 +109,7 @@ fn a_run_is_made_again_without_what_was_withdrawn() {
         .iter()
         .map(|set| set["gone"].clone())
         .collect();
-    let (cy, dee) = (digest(&studio, "works/0.png"), digest(&studio, "works/6.png"));
+    let (cy, dee) = (digest(&studio, "works/cy-0.png"), digest(&studio, "works/dee-0.png"));
     assert_eq!(gone[0][0]["sha256"], cy.as_str(), "{plan}");
     assert_eq!(gone[0][0]["reason_code"], "denied_by_artist");
     assert_eq!(gone[1][0]["sha256"], dee.as_str());
@@ -187,7 +167,7 @@ fn a_run_is_made_again_without_what_was_withdrawn() {
     // Once more: the chain has two links, and `affected` marks what has a successor.
     let said = told(
         &studio,
-        &["retrain", "run-2/adapter.safetensors", "--without", "works/1.png"],
+        &["retrain", "run-2/adapter.safetensors", "--without", "works/cy-1.png"],
         0,
     );
     assert!(said.contains("cys-3"), "{said}");
@@ -206,7 +186,7 @@ fn a_run_is_made_again_without_what_was_withdrawn() {
         "warning",
         "{low}"
     );
-    let affected = studio.ok(&["--json", "affected", "--image", "works/2.png"]);
+    let affected = studio.ok(&["--json", "affected", "--image", "works/cy-2.png"]);
     let third = record(&studio, "run-3").adapter.file.to_string();
     let by = |file: &str| -> Value {
         let line = affected
@@ -220,7 +200,7 @@ fn a_run_is_made_again_without_what_was_withdrawn() {
     assert_eq!(by(&third), Value::Null);
     assert!(
         studio
-            .ok(&["affected", "--image", "works/2.png"])
+            .ok(&["affected", "--image", "works/cy-2.png"])
             .contains("(superseded by ")
     );
     studio.ok(&["log", "verify"]);
@@ -245,18 +225,10 @@ fn the_weights_are_those_that_never_saw_what_was_taken_out() {
     let studio = studio();
     fs::write(studio.at("a.toml"), format!("{SETTINGS}snapshot = \"cys\"\n")).unwrap();
     studio.ok(&["train", "a.toml", "--out", "run", "-q"]);
-    studio.ok(&["opt-out", "--image", "works/3.png"]);
+    studio.ok(&["opt-out", "--image", "works/cy-3.png"]);
     let digest = digest(&studio, "run/adapter.safetensors");
     studio.ok(&["retrain", &digest[..12], "--out", "again", "-q"]);
-    studio.ok(&[
-        "snapshot",
-        "create",
-        "never",
-        "--policy",
-        POLICY,
-        "--artist",
-        "Cy Example",
-    ]);
+    works::freeze(&studio, "never", &["Cy Example"]);
     fs::write(studio.at("b.toml"), format!("{SETTINGS}snapshot = \"never\"\n")).unwrap();
     studio.ok(&["train", "b.toml", "--out", "never", "-q"]);
     let tensors = |run: &str| record(&studio, run).adapter.tensors;

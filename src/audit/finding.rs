@@ -65,6 +65,8 @@ pub enum Code {
     AdapterSuperseded,
     /// The adapter whose place it takes is not as it says, or did not have all its pictures.
     SuccessionBroken,
+    /// A picture trained several shards, so that dropping one of them does not forget it.
+    ShardsOverlap,
 }
 
 impl Code {
@@ -100,6 +102,7 @@ impl Code {
             Code::SignatureInvalid => "signature_invalid",
             Code::AdapterSuperseded => "adapter_superseded",
             Code::SuccessionBroken => "succession_broken",
+            Code::ShardsOverlap => "shards_overlap",
         }
     }
 
@@ -120,7 +123,8 @@ impl Code {
             | Code::PictureChanged
             | Code::SignerOther
             | Code::SignatureInvalid
-            | Code::SuccessionBroken => Severity::Invalid,
+            | Code::SuccessionBroken
+            | Code::ShardsOverlap => Severity::Invalid,
             Code::ConsentWithdrawn | Code::RefusedReproduced | Code::RefusedLearned => Severity::Error,
             Code::FileMissing
             | Code::FileChanged
@@ -167,8 +171,8 @@ pub struct Finding {
     pub code: Code,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is about: `adapter:…`, `picture:…`, `image:…`, `snapshot:…`, `run:…`, `ledger`, `log`,
-    /// `registry` or `clock`.
+    /// What it is about: `adapter:…`, `picture:…`, `image:…`, `snapshot:…`, `run:…`, `shard:…`, `composition:…`,
+    /// `ledger`, `log`, `registry` or `clock`.
     pub subject: String,
     /// What a person should know.
     pub explanation: String,

@@ -126,6 +126,16 @@ pub fn downstream(registry: &Registry, target: &Target) -> Result<Vec<Downstream
             });
         }
     }
+    for row in registry.compositions()? {
+        if row.adapters.iter().any(|adapter| reach.adapters.contains(adapter)) {
+            lines.push(Downstream {
+                kind: "composition",
+                id: row.sha256.to_string(),
+                path: Some(row.path.display().to_string()),
+                superseded_by: row.superseded_by.first().map(ToString::to_string),
+            });
+        }
+    }
     lines.dedup();
     Ok(lines)
 }

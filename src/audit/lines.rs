@@ -270,13 +270,13 @@ pub struct ExcludedLine {
 /// Something made from an image or an adapter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Downstream {
-    /// `snapshot`, `adapter` or `picture`.
+    /// `snapshot`, `adapter`, `composition` (an adapter in shards) or `picture`.
     pub kind: &'static str,
     /// A snapshot's name, or the digest of a file.
     pub id: String,
     /// Where it was written; none for a snapshot.
     pub path: Option<String>,
-    /// Digest of the adapter that takes its place, if any.
+    /// Digest of what takes its place, if anything does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<String>,
 }

@@ -10,6 +10,7 @@
 //! one into a self-contained page.
 
 mod adapter;
+mod composition;
 mod derived;
 mod file;
 mod finding;
@@ -28,6 +29,7 @@ mod times;
 mod trust;
 
 pub use adapter::{audit_adapter, audit_signed};
+pub use composition::{CompositionReport, ShardReport, audit_composition};
 pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};
 pub use lines::{
@@ -54,4 +56,7 @@ pub enum AuditError {
     /// The registry refused.
     #[error(transparent)]
     Registry(#[from] crate::registry::RegistryError),
+    /// A manifest of shards could not be read.
+    #[error(transparent)]
+    Composition(#[from] crate::receipt::ReceiptError),
 }

@@ -1,6 +1,7 @@
 //! `assent audit`: which images trained an adapter, under which consent, and what has changed since; the same for the
 //! adapter that drew a picture; or where one image went.
 
+mod composition;
 mod measure;
 mod show;
 
@@ -20,13 +21,15 @@ use crate::digest::{Sha256Digest, write_atomic};
 use crate::keys::PublicKey;
 use crate::label;
 use crate::pixels::{Format, Limits, read_file};
+use crate::receipt::Composition;
 use crate::registry::{Registry, RegistryError};
 use crate::train::watch::{Event, Watch};
 
 /// Options of `assent audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// An adapter, the folder of a run, a picture that was drawn, or a registered picture: a file or a SHA-256
+    /// An adapter, the folder of a run or of an adapter in shards, a picture that was drawn, or a registered picture: a
+    /// file or a SHA-256
     #[arg(value_name = "ADAPTER|IMAGE")]
     pub subject: OsString,
     /// Write the report as one HTML page as well
@@ -47,6 +50,9 @@ pub struct Args {
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     let named = Path::new(&args.subject);
     let key = args.key.as_deref().map(public_key).transpose()?;
+    if let Some(manifest) = Composition::at(named) {
+        return composition::run(context, &args, &manifest, key.as_ref());
+    }
     let report = match adapter_at(named) {
         Some(path) => {
             let report = adapter(context, &path, key.as_ref())?;

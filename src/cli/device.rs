@@ -1,7 +1,7 @@
 //! `--device`, and Ctrl-C.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
@@ -82,6 +82,11 @@ fn auto() -> Device {
 
 /// A flag that Ctrl-C sets; the second Ctrl-C ends the process at once.
 pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    // The handler can be set once; a command that trains several times asks for it each time.
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(flag.clone());
+    }
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     ctrlc::set_handler(move || {
@@ -90,5 +95,5 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
         }
         eprintln!("\nsaving after this step; Ctrl-C again ends at once");
     })?;
-    Ok(flag)
+    Ok(FLAG.get_or_init(|| flag).clone())
 }

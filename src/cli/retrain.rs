@@ -1,25 +1,30 @@
 //! `assent retrain`: a recorded run again, on its own pictures without some of them.
 
-use std::collections::BTreeSet;
+mod shards;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
-use serde_json::json;
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
 
 use super::device::DeviceArgs;
 use super::error::HintExt;
 use super::key::KeyArgs;
 use super::recorded::{self, Recorded};
 use super::subject::TargetArgs;
+use super::train::shards::begin;
 use super::train::{CONFIG, Job, record, report, train};
 use super::{Context, Exit, Style, Table, pledge};
 use crate::consent::{ReasonCode, Target};
-use crate::digest::{Sha256Digest, write_atomic};
-use crate::receipt::SnapshotFacts;
+use crate::digest::Sha256Digest;
+use crate::keys::SecretKey;
+use crate::receipt::{Composition, SnapshotFacts};
 use crate::registry::{Registry, Role};
 use crate::snapshot::{self, Document, Remains, Supersedes};
+use crate::train::adapter::Trained;
 use crate::train::error::TrainError;
 use crate::train::forecast::check_folder;
 
@@ -29,19 +34,32 @@ takes, and `assent audit` of that one says so.
 
   assent retrain runs/mine                                  # without what is refused today
   assent retrain runs/mine --without artist:\"Ada Example\"   # and without her pictures
-  assent retrain runs/mine --without art/07.png --dry-run   # only say what would go";
+  assent retrain runs/mine --without art/07.png --dry-run   # only say what would go
+
+Of an adapter in shards (`shards = N` in the configuration) only the shards that hold any of it are trained again; with \
+--drop they are left out instead, at once, and what is left is what a training without their artists gives.";
+
+/// What is said where nobody's pictures go.
+const NOTHING: &str = "nothing changes: every picture of the run may still be used, and none was named";
+
+/// What was said with `--without`, and the pictures that it means.
+type Without = (String, BTreeSet<Sha256Digest>);
 
 /// What to train again, and without what.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// The adapter: its file, its run's folder or run.json, or a digest that the registry knows
+    /// The adapter: its file, its run's folder or run.json, or a digest that the registry knows; of one in shards the
+    /// folder, or its shards.json
     #[arg(value_name = "ADAPTER")]
     pub adapter: PathBuf,
     /// Leave this out as well as what is refused today: artist:NAME, source:PREFIX, collection:NAME, or a picture by
     /// path or digest; may be repeated
     #[arg(long, value_name = "artist:NAME|IMAGE")]
     pub without: Vec<OsString>,
+    /// Of an adapter in shards: take out the shards that hold any of it, and train nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub drop: bool,
     /// Where the new adapter goes [default: beside the old run's folder, with a number]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -76,22 +94,30 @@ struct Set {
 
 /// Trains again, unless nothing changes; findings where the run names an artist who opted out.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
+    if let Some(manifest) = Composition::at(&args.adapter) {
+        return shards::run(context, &args, &manifest);
+    }
+    if args.drop {
+        return Err(anyhow!(
+            "--drop needs an adapter in shards, got `{}`",
+            args.adapter.display()
+        ))
+        .hint("name the folder that holds its shards.json, or leave --drop out");
+    }
     let mut registry = context.open_registry()?;
     let recorded = recorded::find(&registry, &args.adapter)?;
-    let (config, text) = recorded::configuration(&recorded, args.config.as_deref(), args.base.as_deref())?;
     let without = named(context, &registry, &args.without)?;
     let sets = sets(context, &registry, &recorded, &without)?;
-    for (said, images) in &without {
-        let inside = |set: &Set| set.remains.parent().members.iter().any(|m| images.contains(&m.image));
-        if !sets.iter().any(inside) {
-            context.warn(format_args!("`{said}` is in none of the run's sets"));
-        }
-    }
-    let old = old(&recorded);
+    warn_unknown(context, &without, sets.iter());
+    let old = of_record(&recorded);
     superseded_already(context, &registry, &old)?;
-    show(context, &sets, &old)?;
+    if context.json {
+        context.json_line(&json!({"event": "retrain", "supersedes": old, "sets": described(&sets)}))?;
+    } else {
+        context.line(table(context, sets.iter()))?;
+    }
     if sets.iter().all(|set| set.remains.gone.is_empty()) {
-        context.message("nothing changes: every picture of the run may still be used, and none was named");
+        context.message(NOTHING);
         return Ok(Exit::Done);
     }
     if args.dry_run {
@@ -99,37 +125,18 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     }
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => beside(&recorded, args.resume),
+        None => beside(&recorded.folder, recorded.record.supersedes.is_some(), args.resume),
     };
-    check_folder(&out, args.resume)?;
     let key = args.key.read(context)?;
-    let (names, measured) = freeze(context, &mut registry, sets)?;
-    let config = config.on(&names, measured).map_err(|problem| anyhow!(problem))?;
-    let kept = out.join(CONFIG);
-    if args.resume && kept.exists() && fs::read(&kept).ok().as_deref() != Some(text.as_bytes()) {
-        let what = "its configuration".to_owned();
-        return Err(TrainError::OtherRun { path: kept, what }.into());
-    }
-    let begin = || {
-        fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
-        write_atomic(&kept, text.as_bytes()).with_context(|| format!("cannot write into `{}`", out.display()))
-    };
-    let job = Job {
-        config: &config,
-        digest: recorded.record.inputs.config,
-        out: &out,
-        device: &args.device,
+    let job = Again {
+        args: &args,
         key: key.as_ref(),
-        supersedes: Some(old),
-        resume: args.resume,
-        dry_run: false,
-        ignore_memory: args.ignore_memory,
+        recorded: &recorded,
+        out: &out,
     };
-    let Some(trained) = train(context, &registry, &job, &begin)? else {
+    let Some(trained) = again(context, &mut registry, &job, sets)? else {
         return Ok(Exit::Findings);
     };
-    record(&mut registry, &trained, &out, context)?;
-    report(context, &trained, &out)?;
     if trained.product.is_some() {
         context.message(format_args!(
             "it supersedes the adapter {}, which is left as it is: `assent affected` lists what was made with that",
@@ -140,8 +147,55 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What the run gave.
-fn old(recorded: &Recorded) -> Supersedes {
+/// A run that is to be made again.
+struct Again<'a> {
+    args: &'a Args,
+    /// What signs, if anything does.
+    key: Option<&'a SecretKey>,
+    /// The run as it was.
+    recorded: &'a Recorded,
+    /// The folder of the new one.
+    out: &'a Path,
+}
+
+/// Freezes what stays of the sets, trains on it, and records the run; none where it names an artist who opted out.
+fn again(context: &Context, registry: &mut Registry, again: &Again<'_>, sets: Vec<Set>) -> Result<Option<Trained>> {
+    let Again {
+        args,
+        key,
+        recorded,
+        out,
+    } = *again;
+    let (config, text) = recorded::configuration(recorded, args.config.as_deref(), args.base.as_deref())?;
+    check_folder(out, args.resume)?;
+    let (names, measured) = freeze(context, registry, sets)?;
+    let config = config.on(&names, measured).map_err(|problem| anyhow!(problem))?;
+    let kept = out.join(CONFIG);
+    if args.resume && kept.exists() && fs::read(&kept).ok().as_deref() != Some(text.as_bytes()) {
+        let what = "its configuration".to_owned();
+        return Err(TrainError::OtherRun { path: kept, what }.into());
+    }
+    let job = Job {
+        config: &config,
+        digest: recorded.record.inputs.config,
+        out,
+        device: &args.device,
+        key,
+        supersedes: Some(of_record(recorded)),
+        resume: args.resume,
+        dry_run: false,
+        ignore_memory: args.ignore_memory,
+    };
+    let Some(trained) = train(context, registry, &job, &|| begin(out, text.as_bytes()))? else {
+        return Ok(None);
+    };
+    record(registry, &trained, out, context)?;
+    report(context, &trained, out)?;
+    Ok(Some(trained))
+}
+
+/// What a run gave.
+fn of_record(recorded: &Recorded) -> Supersedes {
     let facts = &recorded.record.adapter;
     Supersedes {
         file: facts.file,
@@ -150,12 +204,18 @@ fn old(recorded: &Recorded) -> Supersedes {
     }
 }
 
+/// Says which `--without` is about none of the sets.
+fn warn_unknown<'s>(context: &Context, without: &[Without], sets: impl Iterator<Item = &'s Set> + Clone) {
+    for (said, images) in without {
+        let inside = |set: &Set| set.remains.parent().members.iter().any(|m| images.contains(&m.image));
+        if !sets.clone().any(inside) {
+            context.warn(format_args!("`{said}` is in none of the run's sets"));
+        }
+    }
+}
+
 /// The pictures that each `--without` means, with what shows the same.
-fn named(
-    context: &Context,
-    registry: &Registry,
-    without: &[OsString],
-) -> Result<Vec<(String, BTreeSet<Sha256Digest>)>> {
+fn named(context: &Context, registry: &Registry, without: &[OsString]) -> Result<Vec<Without>> {
     let images = |said: &OsString| {
         let target = target(said).target(context, registry)?;
         let reach = registry.reach(&target)?;
@@ -186,12 +246,7 @@ fn target(said: &OsStr) -> TargetArgs {
 }
 
 /// What becomes of each set of the run.
-fn sets(
-    context: &Context,
-    registry: &Registry,
-    recorded: &Recorded,
-    without: &[(String, BTreeSet<Sha256Digest>)],
-) -> Result<Vec<Set>> {
+fn sets(context: &Context, registry: &Registry, recorded: &Recorded, without: &[Without]) -> Result<Vec<Set>> {
     let record = &recorded.record;
     let trained = record
         .inputs
@@ -262,17 +317,17 @@ fn freeze(context: &Context, registry: &mut Registry, sets: Vec<Set>) -> Result<
     Ok((names, measured))
 }
 
-/// The first folder beside the old one that is not there; of those that are, to resume, the last.
-fn beside(recorded: &Recorded, resume: bool) -> PathBuf {
-    let name = recorded.folder.file_name().unwrap_or(OsStr::new("run"));
-    // The number that it got when it was itself trained again is counted on.
+/// The first folder beside the old one that is not there; of those that are, to resume, the last. The number that the old
+/// one got when it was itself trained again is counted on.
+fn beside(old: &Path, again: bool, resume: bool) -> PathBuf {
+    let name = old.file_name().unwrap_or(OsStr::new("run"));
     let numbered = name.to_str().and_then(|name| name.rsplit_once('-'));
-    let numbered = numbered.filter(|(_, n)| recorded.record.supersedes.is_some() && n.parse::<u32>().is_ok());
+    let numbered = numbered.filter(|(_, number)| again && number.parse::<u32>().is_ok());
     let stem = numbered.map_or(name, |(stem, _)| OsStr::new(stem));
     let folder = |number: u32| {
         let mut name = stem.to_owned();
         name.push(format!("-{number}"));
-        recorded.folder.with_file_name(name)
+        old.with_file_name(name)
     };
     let free = (2..).find(|number| !folder(*number).exists()).unwrap_or(2);
     folder(if resume { (free - 1).max(2) } else { free })
@@ -292,42 +347,42 @@ fn superseded_already(context: &Context, registry: &Registry, old: &Supersedes) 
     Ok(())
 }
 
-/// What goes from each set, and why.
-fn show(context: &Context, sets: &[Set], old: &Supersedes) -> Result<()> {
-    if context.json {
-        let sets: Vec<_> = sets
-            .iter()
-            .map(|set| {
-                let gone = set.remains.gone.iter();
-                let gone: Vec<_> = gone
-                    .map(|one| json!({"sha256": one.image, "reason_code": one.reason_code}))
-                    .collect();
-                json!({"snapshot": set.name, "role": set.role.map_or("measured", Role::as_str),
-                    "members": set.remains.parent().members.len(), "stay": set.remains.stay(), "gone": gone})
-            })
-            .collect();
-        return context.json_line(&json!({"event": "retrain", "supersedes": old, "sets": sets}));
-    }
+/// What goes from each set, and why, for programs.
+fn described(sets: &[Set]) -> Vec<Value> {
+    let gone = |set: &Set| -> Vec<Value> {
+        let gone = set.remains.gone.iter();
+        gone.map(|one| json!({"sha256": one.image, "reason_code": one.reason_code}))
+            .collect()
+    };
+    let set = |set: &Set| {
+        json!({
+            "snapshot": set.name, "role": set.role.map_or("measured", Role::as_str),
+            "members": set.remains.parent().members.len(), "stay": set.remains.stay(), "gone": gone(set),
+        })
+    };
+    sets.iter().map(set).collect()
+}
+
+/// The same for people.
+fn table<'s>(context: &Context, sets: impl Iterator<Item = &'s Set>) -> Table {
     let mut table = Table::new(context, ["set", "for", "members", "stay", "go", "because"]);
     for set in sets {
-        let mut reasons: Vec<ReasonCode> = set.remains.gone.iter().map(|one| one.reason_code).collect();
-        reasons.sort_unstable();
-        reasons.dedup();
-        let count = |reason: &ReasonCode| {
-            let of = set.remains.gone.iter().filter(|one| one.reason_code == *reason).count();
-            match reason {
-                ReasonCode::NotSelected => format!("{of} named"),
-                other => format!("{of} {other}"),
-            }
-        };
+        let mut reasons: BTreeMap<ReasonCode, usize> = BTreeMap::new();
+        for one in &set.remains.gone {
+            *reasons.entry(one.reason_code).or_default() += 1;
+        }
+        let told = reasons.iter().map(|(reason, count)| match reason {
+            ReasonCode::NotSelected => format!("{count} named"),
+            other => format!("{count} {other}"),
+        });
         table.row([
             set.name.clone(),
             set.role.map_or("measured", Role::as_str).to_owned(),
             set.remains.parent().members.len().to_string(),
             set.remains.stay().to_string(),
             set.remains.gone.len().to_string(),
-            reasons.iter().map(count).collect::<Vec<_>>().join(", "),
+            told.collect::<Vec<_>>().join(", "),
         ]);
     }
-    context.line(table)
+    table
 }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod record;
+pub(super) mod shards;
 mod watch;
 
 use std::fs;
@@ -19,7 +20,7 @@ use super::device::{DeviceArgs, stop_flag};
 use super::error::HintExt;
 use super::key::KeyArgs;
 use super::{Context, Exit, pledge, replay};
-use crate::digest::{Sha256Digest, write_atomic};
+use crate::digest::Sha256Digest;
 use crate::keys::SecretKey;
 use crate::registry::Registry;
 use crate::snapshot::{self, Role, Supersedes, VerifiedSnapshot};
@@ -45,7 +46,11 @@ const SETS: &str = "One snapshot is named by `snapshot = \"NAME\"`; several stan
   snapshot = \"harbours\"
   is_reg = true                # repeated until they are as many as the others of their dataset
 
-Every snapshot is verified first, and each one stands in run.json, receipt, registry and audit.";
+Every snapshot is verified first, and each one stands in run.json, receipt, registry and audit.
+
+  shards = 8                   # instead of [[datasets]]: artists are divided into eight shards by a digest of
+                               # their names, and an adapter is trained for each; shards.json names them with
+                               # their weights (1/8 each, or shard_weight), and is what generate and audit take";
 
 /// What to train and where.
 #[derive(Debug, clap::Args)]
@@ -137,10 +142,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         dry_run: args.dry_run,
         ignore_memory: args.ignore_memory,
     };
-    let begin = || {
-        fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
-        write_atomic(&kept, &text).with_context(|| format!("cannot write into `{}`", out.display()))
-    };
+    if config.run.shards.is_some() {
+        return shards::run(context, &mut registry, &job, &text);
+    }
+    let begin = || shards::begin(&out, &text);
     let Some(trained) = train(context, &registry, &job, &begin)? else {
         return Ok(Exit::Findings);
     };

@@ -8,6 +8,7 @@
 //!
 //! This room reads no clock and opens no registry.
 
+mod composition;
 mod provenance;
 mod record;
 mod seal;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use composition::{COMPOSITION, COMPOSITION_FORMAT, Composition, MOST_SHARDS, Shard, shard_folder};
 pub use provenance::{
     PROVENANCE_EXTENSION, PROVENANCE_KEY, Provenance, bundle, bundle_path, bundle_signer, lay_beside, sign, signer,
 };

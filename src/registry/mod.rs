@@ -9,6 +9,7 @@ mod artists;
 #[cfg(test)]
 mod class_tests;
 mod classes;
+mod compositions;
 mod coverage;
 mod error;
 mod evidence;
@@ -44,6 +45,7 @@ use rusqlite::Connection;
 
 pub use adapters::{AdapterRow, NewAdapter, NewPicture, NewRun, PictureRow, RunRow};
 pub use artists::{Artist, fold_name};
+pub use compositions::{CompositionRow, NewComposition};
 pub use coverage::fold_address;
 pub use error::RegistryError;
 pub use evidence::{Known, Reader};
@@ -93,6 +95,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_snapshot_format.sql"),
     include_str!("migrations/0014_log.sql"),
     include_str!("migrations/0015_supersedes.sql"),
+    include_str!("migrations/0016_compositions.sql"),
 ];
 
 /// An open registry.

@@ -1,4 +1,5 @@
 //! Snapshots over real files and a registry in memory.
+mod parts;
 mod refreeze;
 
 use std::path::{Path, PathBuf};

@@ -186,6 +186,7 @@ impl AdapterConfig {
             optimisation: keys::section(text)?,
         };
         config.run.check()?;
+        config.run.check_shards(config.sources.len() == 1)?;
         config.data.check(&config.sources)?;
         if config.data.cache_text_encoder_outputs_to_disk && config.network.train_text_encoder {
             return Err(

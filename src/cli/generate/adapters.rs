@@ -10,7 +10,7 @@ use crate::adapter::{self, AdapterFile};
 use crate::cli::error::HintExt;
 use crate::digest::Sha256Digest;
 use crate::label::UsedAdapter;
-use crate::receipt;
+use crate::receipt::{self, Composition};
 
 /// An adapter that was read.
 pub struct Adapter {
@@ -26,10 +26,34 @@ impl Adapter {
     }
 }
 
-/// Reads the adapters of `FILE`, `FILE:WEIGHT` or `FILE:WEIGHT:CLIP`.
+/// Reads the adapters of `FILE`, `FILE:WEIGHT` or `FILE:WEIGHT:CLIP`. A manifest of shards, or the folder that holds it,
+/// stands for the adapters that it names, each with its weight there times that of the argument.
 pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
-    let read = |argument: &OsString| {
-        let (path, [weight, clip]) = path_and_strengths(argument)?;
+    let mut files = Vec::new();
+    for argument in arguments {
+        let (path, strengths) = path_and_strengths(argument)?;
+        let Some(manifest) = Composition::at(&path) else {
+            files.push((path, strengths));
+            continue;
+        };
+        let unusable = || format!("cannot use `{}`", manifest.display());
+        let (composition, _) = Composition::read(&manifest).with_context(unusable)?;
+        let folder = manifest.parent().unwrap_or(Path::new("."));
+        for shard in &composition.adapters {
+            let (path, weight) = (shard.path(folder), shard.strength()?);
+            let found = Sha256Digest::of_file(&path).with_context(|| format!("cannot use `{}`", path.display()))?;
+            if found != shard.file {
+                return Err(anyhow!(
+                    "`{}` is not the adapter that `{}` names",
+                    path.display(),
+                    manifest.display()
+                ))
+                .hint("`assent audit` of the manifest says what was changed");
+            }
+            files.push((path, strengths.map(|strength| strength * weight)));
+        }
+    }
+    let read = |(path, [weight, clip]): (PathBuf, [f64; 2])| {
         let unusable = || format!("cannot use `{}`", path.display());
         let (container, listing) = adapter::open(&path).with_context(unusable)?;
         let file = listing
@@ -53,7 +77,7 @@ pub fn read(arguments: &[OsString]) -> Result<Vec<Adapter>> {
         };
         Ok(Adapter { path, file, used })
     };
-    arguments.iter().map(read).collect()
+    files.into_iter().map(read).collect()
 }
 
 /// The path, and the strengths on the U-Net and on the text encoders. A path may hold colons itself: the longest one

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::positive;
+
 use crate::adapter::Dtype;
 use crate::consent::Use;
 use crate::model::weights;
+use crate::receipt::MOST_SHARDS;
 
 /// How the adapter's file keeps its numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,9 +117,40 @@ pub struct Run {
     /// How the file keeps its numbers.
     #[serde(default)]
     pub save_precision: Precision,
+    /// Into how many shards artists are divided: an adapter is trained for each, and one is forgotten by dropping it.
+    #[serde(default)]
+    pub shards: Option<u32>,
+    /// How strong each is when all are used together; without it 1 / `shards`, so that all together are their mean. It
+    /// must not depend on how many there are left.
+    #[serde(default)]
+    pub shard_weight: Option<f64>,
 }
 
 impl Run {
+    /// The weight of a shard's adapter among the others.
+    #[must_use]
+    pub fn weight_of_shard(&self) -> f64 {
+        let mean = 1.0 / f64::from(self.shards.unwrap_or(1).max(1));
+        self.shard_weight.unwrap_or(mean)
+    }
+
+    /// Whether the sets can be divided: only one can, since each of several may hold pictures by the same artists, and a
+    /// shard of them all may lack one.
+    pub(super) fn check_shards(&self, one_set: bool) -> Result<(), String> {
+        match (self.shards, self.shard_weight) {
+            (Some(shards), _) if !(2..=MOST_SHARDS).contains(&shards) => {
+                Err(format!("shards: expected 2 to {MOST_SHARDS}, found {shards}"))
+            }
+            (Some(_), _) if !one_set => Err(
+                "shards: expected one set, found several; hint: freeze one snapshot of all and name it with `snapshot`"
+                    .to_owned(),
+            ),
+            (Some(_), Some(weight)) => positive("shard_weight", weight),
+            (None, Some(_)) => Err("shard_weight: it has no effect alone; hint: set shards".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let hint = "hint: set logging_dir, the folder that TensorBoard's event files go to";
         match (&self.logging_dir, self.log_with, self.log_prefix.as_str()) {

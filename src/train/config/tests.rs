@@ -132,6 +132,12 @@ fn refuses_what_it_does_not_know_and_what_is_out_of_range() {
         ("save_last_weights = true\nema_decay = 0.9\n", None),
         ("prior_loss_weight = 0.5\n", Some("set is_reg = true")),
         ("prior_loss_weight = -1.0\n", Some("prior_loss_weight")),
+        ("shards = 4\n", None),
+        ("shards = 4\nshard_weight = 0.5\n", None),
+        ("shards = 1\n", Some("expected 2 to 256")),
+        ("shards = 257\n", Some("expected 2 to 256")),
+        ("shards = 4\nshard_weight = 0.0\n", Some("shard_weight")),
+        ("shard_weight = 0.5\n", Some("set shards")),
         ("use = \"commercial\"\n", None),
         ("use = \"fun\"\n", Some("fun")),
     ] {
