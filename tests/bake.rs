@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use assent::adapter::{self, AdapterFile, Dtype, Factor, Form, Magnitude, Module, Product, Weight};
+use assent::digest::Sha256Digest;
 use assent::lora;
 use assent::model::base::Base;
 use assent::model::params::{collect, to_vec};
 use assent::model::pipeline::Pipeline;
 use assent::model::weights::{Checkpoint, Draws, Saved, save};
+use assent::registry::{NewAdapter, Registry, Role, TrainedOn};
 use burn::tensor::{Device, Tensor, TensorData};
 
 fn load(path: &Path) -> Pipeline {
@@ -354,6 +356,80 @@ fn a_baked_base_is_the_base_with_its_adapters() {
     let off = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
     assert!(off(&beside, &baked) <= 1, "{}", off(&beside, &baked));
     assert!(off(&alone, &baked) > 1);
+}
+
+#[test]
+fn a_picture_of_a_baked_base_leads_back_to_what_trained_the_adapters_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let json = |args: &[&str], code: i32| -> Vec<serde_json::Value> {
+        let out = assent(folder.path(), &[&["--json"], args].concat());
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+        let text = String::from_utf8(out.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    // One picture of Ann trained the adapter, as the registry has it.
+    std::fs::create_dir(at("art")).unwrap();
+    image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, 7]))
+        .save(at("art/a.png"))
+        .unwrap();
+    let sidecar = "SPDX-FileCopyrightText: 2026 Ann\nSPDX-License-Identifier: CC0-1.0\n";
+    std::fs::write(at("art/a.png.license"), sidecar).unwrap();
+    std::fs::write(at("art/a.txt"), "a boat").unwrap();
+    done(&assent(folder.path(), &["ingest", "art"]));
+    done(&assent(
+        folder.path(),
+        &["snapshot", "create", "set", "--policy", "open-licences"],
+    ));
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/sd15-tiny/model");
+    let file = of_every_form(&mut load(&base));
+    adapter::write_kohya(&at("a.safetensors"), &file, Dtype::F32).unwrap();
+    let container = adapter::Container::read(&at("a.safetensors")).unwrap();
+    {
+        let mut registry = Registry::open(&at("assent.db")).unwrap();
+        let root = registry.snapshot("set").unwrap().unwrap().root;
+        let row = NewAdapter {
+            sha256: Sha256Digest::of_file(&at("a.safetensors")).unwrap(),
+            tensors: container.tensor_digest(),
+            run: None,
+            trained_on: vec![TrainedOn {
+                root,
+                role: Role::Training,
+            }],
+            path: at("a.safetensors"),
+        };
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+        registry.add_adapter(&row, now).unwrap();
+    }
+    let base = base.to_str().unwrap();
+    json(&["adapter", "bake", "a.safetensors", "--base", base, "-o", "baked"], 0);
+    let size = ["--steps", "1", "--width", "64", "--height", "64", "-o", "drawn.png"];
+    let draw = ["generate", "--prompt", "a boat", "--base", "baked"];
+    done(&assent(folder.path(), &[&draw[..], &size].concat()));
+
+    let kinds = |lines: &[serde_json::Value]| -> Vec<String> {
+        lines
+            .iter()
+            .map(|line| line["kind"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let lines = json(&["affected", "--artist", "Ann"], 0);
+    assert_eq!(kinds(&lines), ["snapshot", "adapter", "adapter", "picture"]);
+    assert!(lines[2]["path"].as_str().unwrap().ends_with("/baked"));
+    assert!(lines[3]["path"].as_str().unwrap().ends_with("drawn.png"));
+
+    let report = json(&["audit", "drawn.png"], 1).remove(0);
+    assert_eq!(report["findings"][0]["code"], "derived_adapter", "{report:#}");
+    assert_eq!(report["findings"].as_array().unwrap().len(), 1);
+    assert_eq!(report["images"][0]["artist"], "Ann");
+    // The same by the digest of the base, and where another registry recorded no picture.
+    let digest = lines[2]["id"].as_str().unwrap();
+    assert_eq!(json(&["audit", digest], 1)[0]["images"][0]["artist"], "Ann");
+
+    done(&assent(folder.path(), &["opt-out", "--artist", "Ann"]));
+    let report = json(&["audit", "drawn.png"], 1).remove(0);
+    assert_eq!(report["findings"][0]["code"], "consent_withdrawn");
 }
 
 #[test]

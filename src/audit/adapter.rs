@@ -94,11 +94,12 @@ fn by(opened: &file::Opened, registry: Option<&Registry>, expected: Option<&Publ
     }
 }
 
-/// As [`audit_adapter`], for an adapter whose file is gone or was changed: from what the registry recorded.
+/// As [`audit_adapter`], for an adapter whose file is gone or was changed, or for a base in a folder that adapters were
+/// written into: from what the registry recorded.
 ///
 /// # Errors
 /// As [`audit_adapter`].
-pub(super) fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestamp) -> Result<Report, AuditError> {
+pub fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestamp) -> Result<Report, AuditError> {
     let mut report = Report::empty();
     let opened = file::Opened::recorded(row);
     report.adapter = Some(AdapterLine {
@@ -110,15 +111,26 @@ pub(super) fn audit_recorded(row: &AdapterRow, registry: &Registry, at: Timestam
         signer: None,
         signed: None,
     });
-    let (code, says) = match row.path.is_file() {
-        true => (Code::FileChanged, "the adapter's file holds other bytes than drew it"),
-        false => (Code::FileMissing, "the adapter's file is not where it was recorded"),
+    let (code, says, unchecked) = match (row.path.is_dir(), row.path.is_file()) {
+        (true, _) => (
+            Code::DerivedAdapter,
+            "it is a base that adapters were written into, and has no receipt: the registry recorded what trained them",
+            "whether the base's files are those that were recorded, and the receipts of the adapters in it",
+        ),
+        (_, true) => (
+            Code::FileChanged,
+            "the adapter's file holds other bytes than drew it",
+            "the adapter's receipt: its file is not there as it was",
+        ),
+        (_, false) => (
+            Code::FileMissing,
+            "the adapter's file is not where it was recorded",
+            "the adapter's receipt: its file is not there as it was",
+        ),
     };
     follow(registry, &opened, &row.path, at, &mut report)?;
     report.findings.push(Finding::new(code, &opened.subject, says));
-    report
-        .unchecked
-        .push("the adapter's receipt: its file is not there as it was".into());
+    report.unchecked.push(unchecked.into());
     Ok(report.conclude())
 }
 

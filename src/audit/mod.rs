@@ -28,7 +28,7 @@ mod timeline;
 mod times;
 mod trust;
 
-pub use adapter::{audit_adapter, audit_signed};
+pub use adapter::{audit_adapter, audit_recorded, audit_signed};
 pub use composition::{CompositionReport, ShardReport, audit_composition};
 pub use finding::{Code, Finding, Severity};
 pub use image::{audit_image, downstream};

@@ -71,11 +71,23 @@ pub fn audit_picture(
         label: label.clone(),
         mark: seen.is_some(),
     });
-    let named: Vec<Named> = match (&label, rows.is_empty(), seen) {
+    let mut named: Vec<Named> = match (&label, rows.is_empty(), seen) {
         (Some(label), ..) => label.adapters.iter().map(Named::from).collect(),
         (None, true, Some(seen)) => case.of_mark(&seen)?,
         (None, ..) => rows.iter().map(Named::from).collect(),
     };
+    if let (Some(registry), Some(label)) = (registry, &label) {
+        // A base that adapters were written into is on record by the digest that labels name bases by.
+        for row in registry.adapters_of_tensors(&label.base)? {
+            if named.iter().all(|used| used.sha256 != row.sha256) {
+                named.push(Named {
+                    sha256: row.sha256,
+                    receipt: None,
+                    snapshots: Vec::new(),
+                });
+            }
+        }
+    }
     match registry {
         Some(registry) => {
             for used in &named {

@@ -120,7 +120,9 @@ pub(super) fn lineage(
                 .findings
                 .push(Finding::new(Code::RegistryChanged, &opened.subject, says));
         };
-        if opened.tensors.is_some_and(|tensors| tensors != row.tensors) {
+        // A base is on record by the digest that receipts name it by, which is not that of its tensors.
+        let baked = opened.derived.as_ref().is_some_and(|derived| derived.by == "bake");
+        if !baked && opened.tensors.is_some_and(|tensors| tensors != row.tensors) {
             differs("other tensors");
         }
         if receipt.is_some_and(|r| r.claims.trained_on() != row.trained_on) {

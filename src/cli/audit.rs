@@ -16,7 +16,9 @@ pub(super) use show::show;
 use super::bar::Bar;
 use super::key::public_key;
 use super::{Context, Exit, HintExt, subject};
-use crate::audit::{Report, Thumbnails, Verdict, audit_adapter, audit_image, audit_picture, audit_signed, html};
+use crate::audit::{
+    Report, Thumbnails, Verdict, audit_adapter, audit_image, audit_picture, audit_recorded, audit_signed, html,
+};
 use crate::digest::{Sha256Digest, write_atomic};
 use crate::keys::PublicKey;
 use crate::label;
@@ -198,6 +200,7 @@ fn recorded(context: &Context, subject: &OsString) -> Result<Report> {
     if let Some(row) = registry.adapter(&digest)? {
         return match row.path.is_file() {
             true => Ok(audit_adapter(&row.path, Some(&registry), context.now)?),
+            false if row.path.is_dir() => Ok(audit_recorded(&row, &registry, context.now)?),
             false => gone("adapter", &row.path),
         };
     }

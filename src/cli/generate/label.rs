@@ -94,7 +94,7 @@ impl Studio<'_> {
         let image = RgbImage::from_raw(side(width), side(height), picture.rgb());
         let image = image.ok_or_else(|| anyhow::anyhow!("expected {width}×{height} pixels, found others"))?;
         let sha256 = label::write(path, &image, &label, self.labels.key.as_ref())?;
-        record(self.context, path, sha256, used)?;
+        record(self.context, path, sha256, used, &self.base)?;
         match (counts, self.context.json) {
             (true, true) => self.context.json_line(&label),
             (true, false) => self.context.line(path.display()),
@@ -133,26 +133,36 @@ impl Studio<'_> {
     }
 }
 
-/// Records the picture where the registry knows the adapter, so that `affected` and `audit` find it.
-fn record(context: &Context, path: &Path, sha256: Sha256Digest, used: &[UsedAdapter]) -> Result<()> {
-    if used.is_empty() || !context.registry.exists() {
+/// Records the picture where the registry knows the adapter, or a base that adapters were written into, so that
+/// `affected` and `audit` find it.
+fn record(
+    context: &Context,
+    path: &Path,
+    sha256: Sha256Digest,
+    used: &[UsedAdapter],
+    base: &Sha256Digest,
+) -> Result<()> {
+    if !context.registry.exists() {
         return Ok(());
     }
     let mut registry = context.open_registry()?;
-    let mut pixels = None;
+    let mut drew = Vec::new();
     for adapter in used {
-        if registry.adapter(&adapter.sha256)?.is_some() {
-            if pixels.is_none() {
-                pixels = label::decoded(&std::fs::read(path)?).map(|image| label::pixel_digest(&image));
-            }
-            let picture = NewPicture {
-                sha256,
-                pixels,
-                adapter: adapter.sha256,
-                path: context.absolute(path)?,
-            };
-            registry.add_picture(&picture, context.now)?;
-        }
+        drew.extend(registry.adapter(&adapter.sha256)?);
+    }
+    drew.extend(registry.adapters_of_tensors(base)?);
+    if drew.is_empty() {
+        return Ok(());
+    }
+    let pixels = label::decoded(&std::fs::read(path)?).map(|image| label::pixel_digest(&image));
+    for row in drew {
+        let picture = NewPicture {
+            sha256,
+            pixels,
+            adapter: row.sha256,
+            path: context.absolute(path)?,
+        };
+        registry.add_picture(&picture, context.now)?;
     }
     Ok(())
 }
