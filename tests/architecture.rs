@@ -66,6 +66,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["registry"]),
     ("ed25519_dalek", &["keys"]),
     ("p256", &["keys"]),
+    ("pkcs8", &["keys"]),
+    ("rpassword", &["cli"]),
     ("c2pa", &["signals", "label"]),
     (
         "burn",

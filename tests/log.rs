@@ -24,7 +24,7 @@ impl World {
         };
         for (name, byte) in [("log", 3), ("other", 4)] {
             let key = SecretKey::from_random(&[byte; 32]);
-            key.write_new(&world.path(&format!("{name}.key"))).unwrap();
+            key.write_new(&world.path(&format!("{name}.key")), None).unwrap();
             std::fs::write(world.path(&format!("{name}.pem")), key.public().to_pem().unwrap()).unwrap();
         }
         world.add(0..adapters);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 
+use super::key::PassphraseArgs;
 use super::{Context, Exit, HintExt};
 use crate::adapter::Container;
 use crate::digest::{Sha256Digest, write_atomic};
@@ -50,6 +51,9 @@ pub struct Args {
     /// The private key of a signature: ECDSA on P-256, as PEM
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// What opens the key
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// How to write the public summary
     #[arg(long, value_enum, default_value_t)]
     pub format: Written,
@@ -102,7 +106,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Kind::Croissant => documents::croissant(&subject()?, &told, now)?,
         Kind::CycloneDx => documents::cyclonedx(&subject()?, &told, now)?,
         Kind::Spdx => documents::spdx(&subject()?, &told, now)?,
-        Kind::ModelSigning => signing::bundle(context, Path::new(&args.subject), args.key.as_deref(), output)?,
+        Kind::ModelSigning => {
+            let key = args.key.as_deref().map(|key| (key, &args.passphrase));
+            signing::bundle(context, Path::new(&args.subject), key, output)?
+        }
         Kind::EuSummary => documents::eu_summary(&subject()?, &told, now, page)?,
         Kind::ModelCard => documents::model_card(&subject()?, &told)?,
     };

@@ -1,5 +1,7 @@
 //! `assent key`: keys that sign what is said, and the list of keys that are trusted.
 
+mod passphrase;
+
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -7,7 +9,9 @@ use serde_json::json;
 
 use super::{Context, Exit, HintExt, Style, Table};
 use crate::digest::write_atomic;
-use crate::keys::{KeyError, PublicKey, SecretKey};
+use crate::keys::{KeyError, Lock, PublicKey, SecretKey};
+
+pub(super) use passphrase::{NewPassphrase, PassphraseArgs, opened};
 
 /// Options of `assent key`.
 #[derive(Debug, clap::Args)]
@@ -25,16 +29,39 @@ enum Action {
         /// Write the public key to this file, which is for everybody
         #[arg(long, value_name = "FILE")]
         public: Option<PathBuf>,
+        /// What opens it
+        #[command(flatten)]
+        passphrase: NewPassphrase,
+    },
+    /// Put a private key under a passphrase, under another one, or under none
+    Passphrase {
+        /// The private key
+        file: PathBuf,
+        /// What opens it now
+        #[command(flatten)]
+        now: PassphraseArgs,
+        /// What is to open it: a file whose first line it is, or `-`; asked for on the terminal if left out
+        #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+        new_passphrase_file: Option<PathBuf>,
+        /// Take the passphrase away
+        #[arg(long)]
+        remove: bool,
     },
     /// Show the public half of a private key, or a public key
     Show {
         /// The file
         file: PathBuf,
+        /// What opens it
+        #[command(flatten)]
+        passphrase: PassphraseArgs,
     },
     /// Print the certificate of a private key, for the trust lists of readers of Content Credentials (C2PA)
     Certificate {
         /// The private key
         file: PathBuf,
+        /// What opens it
+        #[command(flatten)]
+        passphrase: PassphraseArgs,
     },
     /// Trust what a key signs: policies may ask for it
     Trust {
@@ -59,13 +86,17 @@ pub(super) struct KeyArgs {
     /// Sign it with this private key, as `assent key new` makes them
     #[arg(long, value_name = "FILE", env = "ASSENT_KEY")]
     key: Option<PathBuf>,
+    /// What opens it
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
 }
 
 impl KeyArgs {
     /// The key, when one is configured.
     pub(super) fn read(&self, context: &Context) -> Result<Option<SecretKey>> {
         let Some(path) = &self.key else { return Ok(None) };
-        let (key, exposed) = SecretKey::read(path).hint("`assent key new FILE` makes one")?;
+        let read = |passphrase: Option<&[u8]>| SecretKey::read(path, passphrase);
+        let (key, exposed) = opened(&self.passphrase, path, MAKE, read)?;
         if exposed {
             context.warn(format_args!(
                 "others may read the private key `{0}`: run `chmod 600 {0}`",
@@ -79,11 +110,18 @@ impl KeyArgs {
 /// Does what is asked.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
     match args.action {
-        Action::New { file, public } => {
-            let mut random = [0; 32];
-            getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
-            let key = SecretKey::from_random(&random);
-            key.write_new(&file).hint("name a new file")?;
+        Action::New {
+            file,
+            public,
+            passphrase,
+        } => {
+            let key = SecretKey::from_random(&random()?);
+            let (passphrase, random) = (passphrase.read()?, random()?);
+            let lock = passphrase.as_ref().map(|passphrase| Lock {
+                passphrase,
+                random: &random,
+            });
+            key.write_new(&file, lock.as_ref()).hint("name a new file")?;
             if let Some(path) = public {
                 let pem = key.public().to_pem()?;
                 write_atomic(&path, pem.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -91,12 +129,36 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             context.message(format_args!("wrote the private key to `{}`", file.display()));
             show(context, &key.public())?;
         }
-        Action::Show { file } => {
+        Action::Passphrase {
+            file,
+            now,
+            new_passphrase_file,
+            remove,
+        } => {
+            let (key, _) = opened(&now, &file, MAKE, |passphrase| SecretKey::read(&file, passphrase))?;
+            let (passphrase, random) = (
+                passphrase::replacing(new_passphrase_file.as_deref(), remove)?,
+                random()?,
+            );
+            let lock = passphrase.as_ref().map(|passphrase| Lock {
+                passphrase,
+                random: &random,
+            });
+            key.rewrite(&file, lock.as_ref())?;
+            let how = if remove {
+                "under no passphrase"
+            } else {
+                "under the new passphrase"
+            };
+            context.message(format_args!("the private key `{}` is {how}", file.display()));
+        }
+        Action::Show { file, passphrase } => {
             let key = match PublicKey::read(&file) {
                 Ok(key) => key,
                 Err(KeyError::NotAKey { .. }) => {
                     let key = KeyArgs {
                         key: Some(file.clone()),
+                        passphrase,
                     }
                     .read(context)?;
                     key.with_context(|| format!("`{}` holds no key", file.display()))?
@@ -106,9 +168,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
             };
             show(context, &key)?;
         }
-        Action::Certificate { file } => {
+        Action::Certificate { file, passphrase } => {
             let named = KeyArgs {
                 key: Some(file.clone()),
+                passphrase,
             };
             let key = named
                 .read(context)?
@@ -142,6 +205,16 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         Action::List => list(context)?,
     }
     Ok(Exit::Done)
+}
+
+/// Where a key comes from.
+const MAKE: &str = "`assent key new FILE` makes one";
+
+/// Bytes that nobody can guess.
+fn random() -> Result<[u8; 32]> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+    Ok(random)
 }
 
 /// Reads a public key; a private one is named as what it is.

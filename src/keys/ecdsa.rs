@@ -8,7 +8,7 @@ use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::{DecodePrivateKey, EncodePublicKey, LineEnding};
 
 use super::envelope::encoded;
-use super::{Envelope, KeyError, Signed, text_of};
+use super::{Envelope, KeyError, Signed, locked};
 
 /// A private key. Its bytes are wiped from memory when it is dropped, and never shown.
 pub struct EcdsaKey(SigningKey);
@@ -20,17 +20,19 @@ impl fmt::Debug for EcdsaKey {
 }
 
 impl EcdsaKey {
-    /// Reads a PEM file as OpenSSL writes it: PKCS#8, or SEC 1 (RFC 5915). Also says whether others than its owner may
+    /// Reads a PEM file as OpenSSL writes it: PKCS#8, under a passphrase or not, or SEC 1 (RFC 5915). Also says whether others than its owner may
     /// read the file, which the user must know.
-    pub fn read(path: &Path) -> Result<(Self, bool), KeyError> {
-        let (text, exposed) = text_of(path)?;
-        let text = text.trim();
-        let key = p256::SecretKey::from_pkcs8_pem(text).or_else(|_| p256::SecretKey::from_sec1_pem(text));
-        let key = key.map_err(|_| KeyError::NotAKey {
+    pub fn read(path: &Path, passphrase: Option<&[u8]>) -> Result<(Self, bool), KeyError> {
+        let opened = locked::open(path, passphrase)?;
+        let key = match &opened.der {
+            Some(der) => p256::SecretKey::from_pkcs8_der(der.as_bytes()).ok(),
+            None => p256::SecretKey::from_sec1_pem(opened.text.trim()).ok(),
+        };
+        let key = key.ok_or_else(|| KeyError::NotAKey {
             path: path.to_path_buf(),
             expected: "an ECDSA private key on the curve P-256 as PEM",
         })?;
-        Ok((EcdsaKey(key.into()), exposed))
+        Ok((EcdsaKey(key.into()), opened.exposed))
     }
 
     /// Its public half as SubjectPublicKeyInfo in PEM, with a line end.
@@ -68,8 +70,8 @@ mod tests {
         let (pkcs8, sec1) = (folder.path().join("a.pem"), folder.path().join("b.pem"));
         std::fs::write(&pkcs8, secret.to_pkcs8_pem(LineEnding::LF).unwrap()).unwrap();
         std::fs::write(&sec1, secret.to_sec1_pem(LineEnding::LF).unwrap()).unwrap();
-        let (one, exposed) = EcdsaKey::read(&pkcs8).unwrap();
-        let (other, _) = EcdsaKey::read(&sec1).unwrap();
+        let (one, exposed) = EcdsaKey::read(&pkcs8, None).unwrap();
+        let (other, _) = EcdsaKey::read(&sec1, None).unwrap();
         assert!(exposed);
         let envelope = one.seal("text/plain", b"hello".to_vec());
         assert_eq!(envelope, other.seal("text/plain", b"hello".to_vec()));
@@ -85,8 +87,10 @@ mod tests {
     fn another_kind_of_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ed25519.pem");
-        crate::keys::SecretKey::from_random(&[7; 32]).write_new(&path).unwrap();
-        let error = EcdsaKey::read(&path).unwrap_err().to_string();
+        crate::keys::SecretKey::from_random(&[7; 32])
+            .write_new(&path, None)
+            .unwrap();
+        let error = EcdsaKey::read(&path, None).unwrap_err().to_string();
         assert!(
             error.contains("expected an ECDSA private key on the curve P-256"),
             "{error}"

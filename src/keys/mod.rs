@@ -1,11 +1,12 @@
 //! Ed25519 keys in PEM files, their certificates, and DSSE envelopes and in-toto statements: sign and verify.
 //!
-//! A private key is a PKCS#8 file (RFC 8410) that only its owner reads; a public key is a SubjectPublicKeyInfo file.
-//! OpenSSL reads and writes both. Randomness is an argument, so that this room never asks the system for any.
+//! A private key is a PKCS#8 file (RFC 8410) that only its owner reads, under a passphrase where one is given; a public
+//! key is a SubjectPublicKeyInfo file. OpenSSL reads and writes both. Randomness is an argument, so that this room never asks the system for any.
 
 mod certificate;
 mod ecdsa;
 mod envelope;
+mod locked;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,12 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePublicKey, KeypairBytes};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 pub use ecdsa::EcdsaKey;
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, Signed};
+pub use locked::{Lock, MAX_PASSPHRASE};
 pub use statement::{STATEMENT_PAYLOAD_TYPE, Statement, Subject, SubjectDigest};
 
 use crate::digest::Sha256Digest;
@@ -52,6 +54,26 @@ pub enum KeyError {
         path: PathBuf,
         /// What should be there.
         expected: &'static str,
+    },
+    /// A private key is under a passphrase, and none was given.
+    #[error("the private key `{path}` is under a passphrase")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The passphrase does not open the key; a changed file looks the same.
+    #[error("the passphrase does not open the private key `{path}`")]
+    Passphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A private key is under a passphrase in a way that is not read.
+    #[error("cannot open the private key `{path}`: expected PBES2 with scrypt or PBKDF2, found {found}")]
+    LockedOtherwise {
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
     },
     /// Bytes that are no point of the curve, or one of the few that many signatures verify under.
     #[error("expected the 32 bytes of an Ed25519 public key, got others")]
@@ -90,18 +112,37 @@ impl SecretKey {
     }
 
     /// Writes it as PKCS#8 PEM to a new file that only its owner may read; the file is there whole or not at all.
-    pub fn write_new(&self, path: &Path) -> Result<(), KeyError> {
-        let file = |source| KeyError::File {
-            path: path.to_path_buf(),
-            source,
-        };
+    pub fn write_new(&self, path: &Path, lock: Option<&Lock>) -> Result<(), KeyError> {
+        match self.written(path, lock)?.persist_noclobber(path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(KeyError::Exists {
+                path: path.to_path_buf(),
+            }),
+            Err(error) => Err(about(path)(error.error)),
+        }
+    }
+
+    /// Writes it in the place of the file that it was read from, under another passphrase or none.
+    pub fn rewrite(&self, path: &Path, lock: Option<&Lock>) -> Result<(), KeyError> {
+        let new = self.written(path, lock)?;
+        new.persist(path).map_err(|error| about(path)(error.error))?;
+        Ok(())
+    }
+
+    /// The file beside its place, which it has yet to take.
+    fn written(&self, path: &Path, lock: Option<&Lock>) -> Result<tempfile::NamedTempFile, KeyError> {
         // Without the public half: version 1 of the format, which every OpenSSL reads.
         let bytes = KeypairBytes {
             secret_key: self.0.to_bytes(),
             public_key: None,
         };
-        let pem = ed25519_dalek::pkcs8::EncodePrivateKey::to_pkcs8_pem(&bytes, LineEnding::LF);
-        let pem = pem.map_err(|_| KeyError::Pem)?;
+        let pem = match lock {
+            None => bytes.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Pem)?,
+            Some(lock) => {
+                let der = bytes.to_pkcs8_der().map_err(|_| KeyError::Pem)?;
+                locked::lock(der.as_bytes(), lock)?
+            }
+        };
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -110,26 +151,27 @@ impl SecretKey {
         let mut new = tempfile::Builder::new()
             .prefix(".assent-")
             .tempfile_in(folder)
-            .map_err(file)?;
-        new.write_all(pem.as_bytes()).map_err(file)?;
-        new.as_file().sync_all().map_err(file)?;
-        match new.persist_noclobber(path) {
-            Ok(_) => Ok(()),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(KeyError::Exists {
-                path: path.to_path_buf(),
-            }),
-            Err(error) => Err(file(error.error)),
-        }
+            .map_err(about(path))?;
+        new.write_all(pem.as_bytes()).map_err(about(path))?;
+        new.as_file().sync_all().map_err(about(path))?;
+        Ok(new)
     }
 
-    /// Reads a PKCS#8 PEM file. Also says whether others than its owner may read the file, which the user must know.
-    pub fn read(path: &Path) -> Result<(Self, bool), KeyError> {
-        let (text, exposed) = text_of(path)?;
-        let key = SigningKey::from_pkcs8_pem(text.trim()).map_err(|_| KeyError::NotAKey {
+    /// Reads a PKCS#8 PEM file, with the passphrase where it is under one. Also says whether others than its owner may
+    /// read the file, which the user must know.
+    ///
+    /// # Errors
+    /// [`KeyError::Locked`] where there is a passphrase to be asked for.
+    pub fn read(path: &Path, passphrase: Option<&[u8]>) -> Result<(Self, bool), KeyError> {
+        let opened = locked::open(path, passphrase)?;
+        let key = opened
+            .der
+            .and_then(|der| SigningKey::from_pkcs8_der(der.as_bytes()).ok());
+        let key = key.ok_or_else(|| KeyError::NotAKey {
             path: path.to_path_buf(),
             expected: "an Ed25519 private key as PKCS#8 PEM (`-----BEGIN PRIVATE KEY-----`)",
         })?;
-        Ok((SecretKey(key), exposed))
+        Ok((SecretKey(key), opened.exposed))
     }
 }
 
@@ -188,21 +230,26 @@ impl PublicKey {
     }
 }
 
-/// The text of a key file, and whether others than its owner may read it.
-fn text_of(path: &Path) -> Result<(String, bool), KeyError> {
-    let about = |source| KeyError::File {
+/// The error that a file cannot be accessed.
+fn about(path: &Path) -> impl Fn(io::Error) -> KeyError {
+    |source| KeyError::File {
         path: path.to_path_buf(),
         source,
-    };
-    let file = File::open(path).map_err(about)?;
+    }
+}
+
+/// The text of a key file, and whether others than its owner may read it.
+fn text_of(path: &Path) -> Result<(String, bool), KeyError> {
+    let about = about(path);
+    let file = File::open(path).map_err(&about)?;
     #[cfg(unix)]
     let exposed = {
         use std::os::unix::fs::PermissionsExt;
-        file.metadata().map_err(about)?.permissions().mode() & 0o077 != 0
+        file.metadata().map_err(&about)?.permissions().mode() & 0o077 != 0
     };
     #[cfg(not(unix))]
     let exposed = false;
     let mut text = String::new();
-    file.take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(about)?;
+    file.take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(&about)?;
     Ok((text, exposed))
 }

@@ -30,7 +30,7 @@ fn keys_agree_with_rfc_8032_and_with_openssl() {
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("me.key");
-    key.write_new(&path).unwrap();
+    key.write_new(&path, None).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = std::process::Command::new("openssl");
         command.args(arguments).arg("-in").arg(&path).output()
@@ -51,9 +51,9 @@ fn keys_agree_with_rfc_8032_and_with_openssl() {
 fn a_private_key_is_its_owners_alone_and_never_written_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("me.key");
-    key(1).write_new(&path).unwrap();
-    assert!(matches!(key(2).write_new(&path), Err(KeyError::Exists { .. })));
-    let (read, exposed) = SecretKey::read(&path).unwrap();
+    key(1).write_new(&path, None).unwrap();
+    assert!(matches!(key(2).write_new(&path, None), Err(KeyError::Exists { .. })));
+    let (read, exposed) = SecretKey::read(&path, None).unwrap();
     assert_eq!(read.public(), key(1).public());
     assert!(!exposed);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -62,7 +62,7 @@ fn a_private_key_is_its_owners_alone_and_never_written_over() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(SecretKey::read(&path).unwrap().1);
+        assert!(SecretKey::read(&path, None).unwrap().1);
     }
 }
 
@@ -86,13 +86,13 @@ fn what_is_no_key_is_refused_by_name() {
             "{text:.60}"
         );
         assert!(
-            matches!(SecretKey::read(&path), Err(KeyError::NotAKey { .. })),
+            matches!(SecretKey::read(&path, None), Err(KeyError::NotAKey { .. })),
             "{text:.60}"
         );
     }
     std::fs::write(&path, public).unwrap();
     assert!(PublicKey::read(&path).is_ok());
-    assert!(SecretKey::read(&path).is_err());
+    assert!(SecretKey::read(&path, None).is_err());
     assert!(matches!(PublicKey::read(folder.path()), Err(KeyError::File { .. })));
     // The neutral element, under which a signature of anything can be made.
     let mut neutral = [0; 32];
@@ -182,5 +182,121 @@ fn every_single_bit_of_one_envelope_counts() {
         let bytes = flipped(key.public().as_bytes(), bit).try_into().unwrap();
         let verifies = PublicKey::from_bytes(&bytes).is_ok_and(|other| envelope.verify(TYPE, &other).is_ok());
         assert!(!verifies, "key bit {bit}");
+    }
+}
+
+/// The text of a file with these parameters, and a key that nobody can open.
+fn absurd(scheme: pkcs8::pkcs5::pbes2::Parameters) -> String {
+    let info = pkcs8::EncryptedPrivateKeyInfo {
+        encryption_algorithm: scheme.into(),
+        encrypted_data: &[7; 64],
+    };
+    let document = pkcs8::der::SecretDocument::encode_msg(&info).unwrap();
+    let pem = document.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).unwrap();
+    pem.to_string()
+}
+
+#[test]
+fn a_key_under_a_passphrase_opens_with_it_alone_and_openssl_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("me.key");
+    let lock = |passphrase| Lock {
+        passphrase,
+        random: &[9; 32],
+    };
+    key(1).write_new(&path, Some(&lock(b"a long passphrase"))).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+    assert!(matches!(SecretKey::read(&path, None), Err(KeyError::Locked { .. })));
+    assert!(matches!(
+        SecretKey::read(&path, Some(b"another")),
+        Err(KeyError::Passphrase { .. })
+    ));
+    let (read, exposed) = SecretKey::read(&path, Some(b"a long passphrase")).unwrap();
+    assert_eq!((read.public(), exposed), (key(1).public(), false));
+    let openssl = |arguments: &[&str]| std::process::Command::new("openssl").args(arguments).output();
+    let named = path.to_str().unwrap();
+    if let Ok(output) = openssl(&["pkey", "-pubout", "-in", named, "-passin", "pass:a long passphrase"]) {
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            key(1).public().to_pem().unwrap()
+        );
+    }
+    // The same passphrase and random bytes give the same file; others take its place whole.
+    read.rewrite(&path, Some(&lock(b"a long passphrase"))).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    read.rewrite(&path, None).unwrap();
+    assert_eq!(SecretKey::read(&path, None).unwrap().0.public(), key(1).public());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    // What OpenSSL locks by default: PBKDF2.
+    let theirs = folder.path().join("theirs.key");
+    let made = openssl(&[
+        "pkey",
+        "-in",
+        named,
+        "-aes256",
+        "-passout",
+        "pass:x",
+        "-out",
+        theirs.to_str().unwrap(),
+    ]);
+    if made.is_ok_and(|output| output.status.success()) {
+        assert_eq!(
+            SecretKey::read(&theirs, Some(b"x")).unwrap().0.public(),
+            key(1).public()
+        );
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_file_that_asks_for_hours_or_gigabytes_is_refused() {
+    use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Parameters, ScryptParams};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.key");
+    let iv = &[0; 16];
+    let scrypt = |cost_parameter, block_size, parallelization| Parameters {
+        kdf: Kdf::Scrypt(ScryptParams {
+            salt: b"salt",
+            cost_parameter,
+            block_size,
+            parallelization,
+            key_length: None,
+        }),
+        encryption: EncryptionScheme::Aes256Cbc { iv },
+    };
+    let mut files: Vec<String> = [
+        (1 << 20, 8, 1),
+        (1 << 14, 8, 400),
+        (2, u16::MAX, u16::MAX),
+        (u64::MAX, u16::MAX, u16::MAX),
+        (1 << 63, 1, 1),
+        (0, 8, 1),
+        (1, 8, 1),
+        (12_345, 8, 1),
+    ]
+    .map(|(n, r, p)| absurd(scrypt(n, r, p)))
+    .to_vec();
+    files.push(absurd(
+        Parameters::pbkdf2_sha256_aes256cbc(20_000_000, b"salt", iv).unwrap(),
+    ));
+    for text in &files {
+        std::fs::write(&path, text).unwrap();
+        let found = SecretKey::read(&path, Some(b"x"));
+        assert!(matches!(found, Err(KeyError::LockedOtherwise { .. })), "{found:?}");
+    }
+    // No parameters of zero either, and nothing that is cut off.
+    for text in [
+        absurd(scrypt(16, 0, 1)),
+        absurd(scrypt(16, 1, 0)),
+        files[0][..files[0].len() / 2].to_owned(),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned(),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        assert!(SecretKey::read(&path, Some(b"x")).is_err());
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use walkdir::WalkDir;
 
 use super::super::audit::adapter_at;
+use super::super::key::{PassphraseArgs, opened};
 use super::super::{Context, HintExt};
 use crate::digest::Sha256Digest;
 use crate::documents::{self, Files, IGNORED};
@@ -19,10 +20,10 @@ const MAX_FILES: usize = 100_000;
 pub(super) fn bundle(
     context: &Context,
     subject: &Path,
-    key: Option<&Path>,
+    key: Option<(&Path, &PassphraseArgs)>,
     signature: Option<&Path>,
 ) -> Result<String> {
-    let key = key
+    let (key, passphrase) = key
         .ok_or_else(|| anyhow!("expected a key to sign with, got none"))
         .hint("give `--key FILE`; `openssl ecparam -name prime256v1 -genkey -noout -out FILE` makes one")?;
     let adapter = adapter_at(subject)
@@ -35,8 +36,8 @@ pub(super) fn bundle(
         .hint("name a `.safetensors` file, or a folder with an `adapter.safetensors`")?;
     // What is not what its receipt says is not signed.
     super::model(None, &adapter)?;
-    let (key, exposed) = EcdsaKey::read(key)
-        .hint("model signing verifies no Ed25519; `openssl ecparam -name prime256v1 -genkey` makes a key")?;
+    let make = "model signing verifies no Ed25519; `openssl ecparam -name prime256v1 -genkey` makes a key";
+    let (key, exposed) = opened(passphrase, key, make, |passphrase| EcdsaKey::read(key, passphrase))?;
     if exposed {
         context.warn("others than its owner may read the key");
     }
