@@ -134,7 +134,7 @@ fn card(model: &Model, subject: &Subject) -> Value {
     if !duties.is_empty() {
         considerations.insert("technicalLimitations".into(), json!(duties));
     }
-    let refused: u64 = subject.sets.iter().flat_map(Set::refused).map(|(_, count)| count).sum();
+    let refused: u64 = subject.sets.iter().map(Set::refused).sum();
     if refused > 0 {
         let risk = json!([{
             "name": "Works whose use for this was refused",

@@ -75,10 +75,10 @@ impl Set {
         each.filter(|license| *license != "none").collect()
     }
 
-    /// Pictures that were kept out because somebody refused their use, by reason code.
-    pub(super) fn refused(&self) -> impl Iterator<Item = (&String, &u64)> {
-        let refusal = |code: &str| code.starts_with("denied_") || code == "names_opted_out_artist";
-        self.claims.excluded.iter().filter(move |(code, _)| refusal(code))
+    /// How many pictures were kept out because somebody refused their use.
+    pub(super) fn refused(&self) -> u64 {
+        let refused = self.claims.excluded.iter().filter(|(code, _)| is_refusal(code));
+        refused.map(|(_, count)| count).sum()
     }
 
     /// How its members were chosen, in sentences.
@@ -95,6 +95,11 @@ impl Set {
         }
         says
     }
+}
+
+/// Whether a picture was kept out for this reason because somebody refused its use.
+pub(super) fn is_refusal(code: &str) -> bool {
+    code.starts_with("denied_") || code == "names_opted_out_artist"
 }
 
 /// Counts as text: `denied_by_artist 2, duplicate 1`.

@@ -1,24 +1,18 @@
-//! The European Union's public summary of training content: the questions of the AI Office's template of 24 July 2025
-//! (Article 53(1)(d) of Regulation (EU) 2024/1689), answered as far as registry and receipt know, as Markdown or HTML.
+//! The European Union's public summary of training content: the questions of the Commission's template for Article 53(1)(d)
+//! of Regulation (EU) 2024/1689, under the template's own labels, answered as far as registry and receipt know, and beside
+//! them what registry and receipt know more. As Markdown or HTML.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod page;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::model::Model;
-use super::set::{Set, counted};
+use super::set::{Set, counted, is_refusal};
 use super::{DocumentError, Subject, Told, text};
-use crate::receipt;
-use crate::sheet::Escaped;
-use crate::snapshot::{escape_markdown, plain};
-
-/// What stands where only the provider can answer.
-const UNKNOWN: &str = "not known to the registry: to be filled in by the provider";
-
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;\
-color:#222;background:#fff}h2{margin-top:2.5rem}dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 0 1rem}\
-.open{color:#a40}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.open{color:#fa6}}";
+use crate::receipt::{self, SetClaims, SetFacts};
+use crate::snapshot::Document;
 
 /// How the summary is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,24 +40,20 @@ struct Part {
 ///
 /// # Errors
 /// If the licence that was told is none.
-pub fn eu_summary(subject: &Subject, told: &Told, at: Timestamp, page: Page) -> Result<String, DocumentError> {
+pub fn eu_summary(subject: &Subject, told: &Told, at: Timestamp, form: Page) -> Result<String, DocumentError> {
     told.check()?;
-    let mut parts = general(subject, told, at);
-    parts.extend(sources(subject, told));
-    parts.extend(processing(subject));
+    let claims = &united(subject);
+    let mut parts = general(subject, claims, told, at);
+    parts.extend(sources(subject, claims, told));
+    parts.extend(processing(subject, claims));
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = match page {
-        Page::Markdown => markdown(&mut out, &parts),
-        Page::Html => html(&mut out, &parts),
+    let _ = match form {
+        Page::Markdown => page::markdown(&mut out, &parts),
+        Page::Html => page::html(&mut out, &parts),
     };
     Ok(text::ended(out))
 }
-
-const TITLE: &str = "Public summary of training content";
-const ABOUT: &str = "Follows the template of the European Commission's AI Office of 24 July 2025 for Article 53(1)(d) of \
-                     Regulation (EU) 2024/1689. It covers the training of the adapter named below; its base model has \
-                     a summary of its own.";
 
 fn known(asks: &'static str, answer: String) -> Question {
     Question {
@@ -80,18 +70,47 @@ fn maybe(asks: &'static str, answer: Option<String>) -> Question {
     Question { asks, answer }
 }
 
+/// The counts of all sets as one, so that no picture counts twice; those of each where a set's members are not known.
+fn united(subject: &Subject) -> Vec<SetClaims> {
+    let wholes: Option<Vec<&Document>> = subject
+        .sets
+        .iter()
+        .map(|set| Some(&set.whole.as_ref()?.document))
+        .collect();
+    match (wholes.as_deref(), subject.sets.first()) {
+        (Some([first, others @ ..]), Some(set)) if !others.is_empty() => {
+            let mut all = (*first).clone();
+            for document in others {
+                all.members.extend(document.members.iter().cloned());
+                all.excluded.extend(document.excluded.iter().cloned());
+            }
+            let mut seen = BTreeSet::new();
+            all.members.retain(|member| seen.insert(member.image));
+            // What one set left out and another took was kept out of neither training.
+            let mut left = BTreeSet::new();
+            all.excluded
+                .retain(|one| !seen.contains(&one.image) && left.insert(one.image));
+            vec![SetFacts::of(set.claims.role, &all).claims()]
+        }
+        _ => subject.sets.iter().map(|set| set.claims.clone()).collect(),
+    }
+}
+
 /// The sum of each set's counts.
-fn total<'a>(subject: &'a Subject, of: impl Fn(&'a Set) -> &'a BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+fn total<'a>(
+    claims: &'a [SetClaims],
+    of: impl Fn(&'a SetClaims) -> &'a BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
-    for (what, count) in subject.sets.iter().flat_map(of) {
+    for (what, count) in claims.iter().flat_map(of) {
         *sum.entry(what.clone()).or_insert(0) += count;
     }
     sum
 }
 
-fn general(subject: &Subject, told: &Told, at: Timestamp) -> Vec<Part> {
+fn general(subject: &Subject, claims: &[SetClaims], told: &Told, at: Timestamp) -> Vec<Part> {
     let model = subject.model.as_ref();
-    let members: u64 = subject.sets.iter().map(|set| set.claims.members).sum();
+    let members: u64 = claims.iter().map(|set| set.members).sum();
     let frozen = subject.sets.iter().filter_map(Set::frozen_at).max();
     // The template's own ranges.
     let range = match members {
@@ -107,53 +126,59 @@ fn general(subject: &Subject, told: &Told, at: Timestamp) -> Vec<Part> {
             claims.base
         )
     });
+    let provider: Vec<&str> = [&told.provider, &told.url]
+        .into_iter()
+        .filter_map(|t| t.as_deref())
+        .collect();
+    let provider = Some(provider.join(", ")).filter(|text| !text.is_empty());
     let named = model.map(|model| format!("{}, SHA-256 {}", model.title(), model.sha256));
     vec![
         Part {
             number: "",
             title: "This summary",
             questions: vec![
-                known("Date", text::seconds(at)),
+                known("Last update", text::seconds(at)),
                 known("Made by", concat!("assent ", env!("CARGO_PKG_VERSION")).to_string()),
-                open("Version of the summary, and links to earlier ones"),
+                open("Version of the Summary"),
             ],
         },
         Part {
             number: "1.1",
             title: "Provider identification",
             questions: vec![
-                maybe("Provider's name", told.provider.clone()),
-                maybe("Provider's address on the Web", told.url.clone()),
-                open("Provider's contact details"),
-                open("Authorised representative, where there is one"),
+                maybe("Provider name and contact details", provider),
+                open("Authorised representative name and contact details"),
             ],
         },
         Part {
             number: "1.2",
             title: "Model identification",
             questions: vec![
-                maybe("Versioned model name", named),
-                maybe("Models it depends on", dependencies),
+                maybe("Versioned model name(s)", named),
+                maybe("Model dependencies", dependencies),
                 maybe(
                     "Training receipt",
                     model.map(|model| format!("SHA-256 {}", model.sealed.digest)),
                 ),
-                open("Date of placement on the Union market"),
+                open("Date of placement of the model on the Union market"),
             ],
         },
         Part {
             number: "1.3",
-            title: "Modalities, size and other characteristics of the training data",
+            title: "Modalities, overall training data size and other characteristics",
             questions: vec![
-                known("Modalities", "Images, and texts that describe them".to_string()),
+                known("Modality", "Text, Image".to_string()),
                 known("Training data size", format!("{range}: {members}{}", captions(subject))),
                 open("Types of content"),
                 maybe(
-                    "Latest date of data acquisition",
+                    "Latest date of data acquisition/collection for model training",
                     frozen.map(|at| format!("No later than {}, when the training set was frozen", text::seconds(at))),
                 ),
-                open("Languages of the texts"),
-                known("Other characteristics", characteristics(subject)),
+                open("Description of the linguistic characteristics of the overall training data"),
+                known(
+                    "Other relevant characteristics of the overall training data",
+                    characteristics(subject),
+                ),
             ],
         },
     ]
@@ -161,10 +186,11 @@ fn general(subject: &Subject, told: &Told, at: Timestamp) -> Vec<Part> {
 
 fn captions(subject: &Subject) -> String {
     let wholes = subject.sets.iter().filter_map(|set| set.whole.as_ref());
-    let mut texts = wholes
+    let members: BTreeMap<_, _> = wholes
         .flat_map(|whole| &whole.document.members)
-        .filter_map(|m| m.caption.as_ref())
-        .peekable();
+        .map(|member| (member.image, member))
+        .collect();
+    let mut texts = members.values().filter_map(|m| m.caption.as_ref()).peekable();
     if texts.peek().is_none() {
         return String::new();
     }
@@ -184,9 +210,9 @@ fn characteristics(subject: &Subject) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-fn sources(subject: &Subject, told: &Told) -> Vec<Part> {
-    let licenses = total(subject, |set| &set.claims.licenses);
-    let bases = total(subject, |set| &set.claims.bases);
+fn sources(subject: &Subject, claims: &[SetClaims], told: &Told) -> Vec<Part> {
+    let licenses = total(claims, |set| &set.licenses);
+    let bases = total(claims, |set| &set.bases);
     let granted = reasons(subject, &["granted_by_artist", "granted_by_signal"]);
     let own = reasons(subject, &["own_work"]);
     let mut licensed: Vec<String> = Vec::new();
@@ -200,32 +226,37 @@ fn sources(subject: &Subject, told: &Told) -> Vec<Part> {
         licensed.push(format!("By what else allows them: {}", counted(&bases)));
     }
     let licensed = Some(licensed.join(". ")).filter(|text| !text.is_empty());
-    let excluded = total(subject, |set| &set.claims.excluded);
+    let excluded = total(claims, |set| &set.excluded);
     let machine = excluded.get("ai_generated").copied().unwrap_or(0);
     vec![
         Part {
             number: "2.1",
             title: "Publicly available datasets",
-            questions: vec![open("Whether public datasets were used, and which")],
+            questions: vec![open("Have you used publicly available datasets to train the model?")],
         },
         Part {
             number: "2.2.1",
             title: "Datasets commercially licensed by rightsholders or their representatives",
             questions: vec![
-                open("Whether licensing agreements were concluded"),
+                open(
+                    "Have you concluded transactional commercial licensing agreement(s) with rightsholder(s) or with their \
+                     representatives?",
+                ),
                 maybe("Pictures that their makers permitted", granted.map(|n| n.to_string())),
             ],
         },
         Part {
             number: "2.2.2",
             title: "Private datasets obtained from other third parties",
-            questions: vec![open("Whether any were used, and which")],
+            questions: vec![open(
+                "Have you obtained private datasets from third parties that are not licensed as described in Section 2.2.1?",
+            )],
         },
         Part {
             number: "2.3",
             title: "Data crawled and scraped from online sources",
             questions: vec![
-                open("Whether crawlers were used, which, when and how they behave"),
+                open("Were crawlers used by the provider or on behalf of?"),
                 maybe(
                     "Domains that recorded source addresses name, with how many pictures",
                     told.names.then(|| domains(subject)).flatten(),
@@ -235,20 +266,31 @@ fn sources(subject: &Subject, told: &Told) -> Vec<Part> {
         Part {
             number: "2.4",
             title: "User data",
-            questions: vec![open("Whether data of the provider's services were used")],
+            questions: vec![
+                open(
+                    "Was data from user interactions with the AI model (e.g. user input and prompts) used to train the model?",
+                ),
+                open(
+                    "Was data collected from user interactions with the provider's other services or products used to \
+                     train the model?",
+                ),
+            ],
         },
         Part {
             number: "2.5",
             title: "Synthetic data",
             questions: vec![
                 known("Pictures kept out because a machine made them", machine.to_string()),
-                open("Whether models made data for this training, and which"),
+                open("Was synthetic AI-generated data created by the provider or on their behalf to train the model?"),
             ],
         },
         Part {
             number: "2.6",
             title: "Other sources of data",
             questions: vec![
+                open(
+                    "Have data sources other than those described in Sections 2.1 to 2.5 been used to train the model?",
+                ),
                 maybe("What the pictures are used under", licensed),
                 maybe("The provider's own works", own.map(|n| n.to_string())),
             ],
@@ -260,18 +302,17 @@ fn sources(subject: &Subject, told: &Told) -> Vec<Part> {
 fn reasons(subject: &Subject, codes: &[&str]) -> Option<usize> {
     let wholes: Option<Vec<_>> = subject.sets.iter().map(|set| set.whole.as_ref()).collect();
     let members = wholes?.into_iter().flat_map(|whole| &whole.document.members);
-    Some(
-        members
-            .filter(|member| codes.contains(&member.consent.reason_code.as_str()))
-            .count(),
-    )
+    let granted = members.filter(|member| codes.contains(&member.consent.reason_code.as_str()));
+    Some(granted.map(|member| member.image).collect::<BTreeSet<_>>().len())
 }
 
 /// The hosts of the recorded source addresses, the most frequent first.
 fn domains(subject: &Subject) -> Option<String> {
     let mut hosts: BTreeMap<String, u64> = BTreeMap::new();
     let wholes = subject.sets.iter().filter_map(|set| set.whole.as_ref());
-    for work in wholes.flat_map(|whole| &whole.attributions.works) {
+    let works = wholes.flat_map(|whole| &whole.attributions.works);
+    let works: BTreeMap<_, _> = works.map(|work| (work.sha256, work)).collect();
+    for work in works.values() {
         let source = work.credit.source.as_deref().unwrap_or_default();
         let rest = source
             .strip_prefix("https://")
@@ -290,20 +331,25 @@ fn domains(subject: &Subject) -> Option<String> {
     (!each.is_empty()).then(|| each.join(", "))
 }
 
-fn processing(subject: &Subject) -> Vec<Part> {
-    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
-    for (code, count) in subject.sets.iter().flat_map(Set::refused) {
-        *refused.entry(code.clone()).or_insert(0) += count;
-    }
-    let obligations = total(subject, |set| &set.claims.obligations);
+fn processing(subject: &Subject, claims: &[SetClaims]) -> Vec<Part> {
+    let mut refused = total(claims, |set| &set.excluded);
+    refused.retain(|code, _| is_refusal(code));
+    let obligations = total(claims, |set| &set.obligations);
     let chosen: Vec<String> = subject.sets.iter().map(Set::chosen).collect();
     vec![
         Part {
             number: "3.1",
-            title: "Respect of reservation of rights from the text and data mining exception",
+            title: "Respect of reservation of rights from text and data mining exception or limitation",
             questions: vec![
-                open("Whether the provider signed the General-Purpose AI Code of Practice"),
-                known("Measures before training", chosen.join(" ")),
+                open(
+                    "Are you a Signatory to the Code of Practice for general-purpose AI models that includes commitments \
+                     to respect reservations of rights from the TDM exception or limitation?",
+                ),
+                known(
+                    "Measures implemented before model training to respect reservations of rights from the TDM exception \
+                     or limitation",
+                    chosen.join(" "),
+                ),
                 known(
                     "Signals that are read",
                     "robots.txt with AI preferences, ai.txt, TDMRep, RSL, HTTP headers and page metadata of a local \
@@ -327,7 +373,7 @@ fn processing(subject: &Subject) -> Vec<Part> {
         Part {
             number: "3.2",
             title: "Removal of illegal content",
-            questions: vec![open("Measures taken")],
+            questions: vec![open("General description of measures taken")],
         },
         Part {
             number: "3.3",
@@ -352,59 +398,4 @@ fn training(model: &Model) -> String {
         "{} steps by {}, seed {}, run {}",
         claims.steps, claims.program, claims.seed, claims.run
     )
-}
-
-/// The heading of a part of the first level, where one begins.
-fn chapter(number: &str) -> Option<&'static str> {
-    match number {
-        "1.1" => Some("1. General information"),
-        "2.1" => Some("2. List of data sources"),
-        "3.1" => Some("3. Data processing aspects"),
-        _ => None,
-    }
-}
-
-fn heading(part: &Part) -> String {
-    format!("{} {}", part.number, part.title).trim().to_string()
-}
-
-fn markdown(out: &mut String, parts: &[Part]) -> std::fmt::Result {
-    writeln!(out, "# {TITLE}\n\n{}\n", escape_markdown(ABOUT))?;
-    for part in parts {
-        if let Some(chapter) = chapter(part.number) {
-            writeln!(out, "## {chapter}\n")?;
-        }
-        writeln!(out, "### {}\n", heading(part))?;
-        for question in &part.questions {
-            let answer = question.answer.as_deref().map(|text| escape_markdown(&plain(text)));
-            let answer = answer.unwrap_or_else(|| format!("*{UNKNOWN}*"));
-            writeln!(out, "- **{}:** {answer}", question.asks)?;
-        }
-        writeln!(out)?;
-    }
-    Ok(())
-}
-
-fn html(out: &mut String, parts: &[Part]) -> std::fmt::Result {
-    writeln!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{TITLE}</title><style>{STYLE}</style></head><body>\n<h1>{TITLE}</h1>\n<p>{}</p>",
-        Escaped(ABOUT)
-    )?;
-    for part in parts {
-        if let Some(chapter) = chapter(part.number) {
-            writeln!(out, "<h2>{chapter}</h2>")?;
-        }
-        writeln!(out, "<h3>{}</h3>\n<dl>", heading(part))?;
-        for question in &part.questions {
-            match &question.answer {
-                Some(text) => writeln!(out, "<dt>{}</dt><dd>{}</dd>", question.asks, Escaped(plain(text)))?,
-                None => writeln!(out, "<dt>{}</dt><dd class=\"open\">{UNKNOWN}</dd>", question.asks)?,
-            }
-        }
-        writeln!(out, "</dl>")?;
-    }
-    writeln!(out, "</body></html>")
 }

@@ -9,7 +9,7 @@ use crate::digest::{PixelDigest, Sha256Digest};
 use crate::receipt::{
     AdapterFacts, BaseFacts, Claims, PolicyFacts, Receipt, RunInputs, RunRecord, Sealed, SnapshotFacts,
 };
-use crate::snapshot::{Attributions, Credit, Document, Entry, Role, Work};
+use crate::snapshot::{Attributions, Credit, Document, Entry, Exclusion, Role, Work};
 
 const HOSTILE: &str = "\"><script>alert(1)</script>\n---\n# [x](javascript:y) |*`${a}\u{202e}\u{85}";
 const AT: &str = "2026-11-22T03:00:00Z";
@@ -207,6 +207,31 @@ fn each_document_is_what_it_was() {
             text.ends_with('\n') && !text.ends_with("\n\n"),
             "{name} ends with one line end"
         );
+    }
+}
+
+#[test]
+fn a_picture_in_two_sets_counts_once_in_the_summary() {
+    let mut subject = subject();
+    let mut other = whole();
+    // One member less, and what the other set refused beside it: a member of this one.
+    let gone = other.document.members.pop().unwrap();
+    other.document.excluded.push(Exclusion {
+        image: gone.image,
+        reason_code: "denied_by_signal".parse().unwrap(),
+        evidence: Vec::new(),
+    });
+    other.document.name = "second".into();
+    subject.sets.push(Set::of_snapshot(Role::Regularization, other));
+    let text = eu_summary(&subject, &Told::default(), at(), Page::Markdown).unwrap();
+    for line in [
+        "less than 1 million images: 3; 3 of them with a text, 75 bytes in all",
+        "CC-BY-4.0 AND CC0-1.0 1, CC-BY-SA-4.0 1, none 1",
+        "against them:** denied\\_by\\_artist 1\n",
+        "set: 3 pictures, root",
+        "second: 2 pictures, root",
+    ] {
+        assert!(text.contains(line), "no `{line}` in {text}");
     }
 }
 
