@@ -279,3 +279,21 @@ fn words_of_every_set_are_looked_through() {
     }
     assert!(plan(CONFIG).status.success(), "without the name it is trained");
 }
+
+#[test]
+fn what_several_sets_held_out_is_known_when_the_weights_are_measured() {
+    let studio = studio();
+    let config = CONFIG.replace("validation_snapshot = \"rings\"", "validation_split = 0.25");
+    fs::write(studio.at("held.toml"), config).unwrap();
+    studio.ok(&["train", "held.toml", "--out", "held"]);
+    let measure = "audit held --measure --base base --measure-noises 1 --measure-captions 0";
+    let report = run_json(&studio, &measure.split(' ').collect::<Vec<_>>(), 0);
+    let groups: Vec<&str> = report["measured"]["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["group"].as_str().unwrap())
+        .collect();
+    let count = |group: &str| groups.iter().filter(|g| **g == group).count();
+    assert_eq!((count("trained"), count("held_out")), (8, 2), "{groups:?}");
+}

@@ -12,7 +12,7 @@
 mod likeness;
 pub mod statistics;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -355,10 +355,4 @@ fn limits(held_out: usize, refused: usize) -> Vec<String> {
         ));
     }
     limits
-}
-
-/// The members of the training set that were held out, by their places.
-#[must_use]
-pub fn held_out(members: usize, share: f64, seed: u64) -> BTreeSet<usize> {
-    crate::train::data::split(members, share, seed).1.into_iter().collect()
 }

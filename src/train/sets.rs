@@ -7,6 +7,7 @@ use super::config::{AdapterConfig, Source};
 use super::data::{Entry, split};
 use super::error::TrainError;
 use crate::consent::{Obligation, Use};
+use crate::digest::Sha256Digest;
 use crate::snapshot::{Role, VerifiedSnapshot};
 
 /// A verified snapshot, and what its pictures are for.
@@ -16,6 +17,15 @@ pub struct TrainingSet<'a> {
     pub role: Role,
     /// The snapshot.
     pub snapshot: &'a VerifiedSnapshot,
+}
+
+/// Which of the pictures to be learned a run holds out: those of all its sets in their order, each picture once.
+#[must_use]
+pub fn held_out(learned: impl Iterator<Item = Sha256Digest>, share: f64, seed: u64) -> BTreeSet<Sha256Digest> {
+    let mut seen = BTreeSet::new();
+    let distinct: Vec<Sha256Digest> = learned.filter(|image| seen.insert(*image)).collect();
+    let held = split(distinct.len(), share, seed).1;
+    held.into_iter().map(|at| distinct[at]).collect()
 }
 
 /// Refuses a commercial run on pictures that oblige to non-commercial use, in whichever of its sets.
@@ -98,20 +108,16 @@ impl Gathered {
     /// holds the regularization pictures too, which are never held out by themselves.
     #[must_use]
     pub fn divide(&self, sources: &[Source], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
-        let mut seen = BTreeSet::new();
         let learned = |place: &usize| self.role(sources, *place) == Role::Training;
-        let distinct: Vec<usize> = (0..self.entries.len())
-            .filter(learned)
-            .filter(|&place| seen.insert(self.entries[place].image))
-            .collect();
-        let held: Vec<usize> = split(distinct.len(), share, seed)
-            .1
-            .into_iter()
-            .map(|at| distinct[at])
-            .collect();
-        let images: BTreeSet<_> = held.iter().map(|&place| self.entries[place].image).collect();
+        let learned: Vec<usize> = (0..self.entries.len()).filter(learned).collect();
+        let mut images = held_out(learned.iter().map(|&place| self.entries[place].image), share, seed);
         let kept = |place: &usize| !images.contains(&self.entries[*place].image);
-        ((0..self.entries.len()).filter(kept).collect(), held)
+        let kept = (0..self.entries.len()).filter(kept).collect();
+        // Each stands at the first of its places.
+        let held = learned
+            .into_iter()
+            .filter(|&place| images.remove(&self.entries[place].image));
+        (kept, held.collect())
     }
 
     /// How often each of these pictures comes in an epoch: one to be learned as often as its `num_repeats` say, and a

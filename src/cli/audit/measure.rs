@@ -11,11 +11,13 @@ use crate::cli::device::DeviceArgs;
 use crate::cli::error::HintExt;
 use crate::cli::{Context, Style, Table};
 use crate::digest::{Sha256Digest, write_atomic};
-use crate::measure::{Options, Subject, held_out, measure};
+use crate::measure::{Options, Subject, measure};
 use crate::model::base::Base;
 use crate::model::pipeline::Pipeline;
 use crate::pixels::Fit;
+use crate::snapshot::Role;
 use crate::train::facts::base_facts;
+use crate::train::sets::held_out;
 use crate::{adapter, lora};
 
 /// What to measure with.
@@ -134,22 +136,26 @@ fn subjects(
             },
         );
     }
-    // In the order of the snapshot, which is that of the digests: the training divided it by the same rule.
-    let members: BTreeMap<Sha256Digest, _> = report.images.iter().map(|image| (image.sha256, image)).collect();
-    let single = report.sets().count() == 1;
+    // The training divided its sets by the same rule.
+    let mut learned = Vec::new();
+    for set in report.sets().filter(|set| set.role == Role::Training) {
+        let Some(snapshot) = registry.snapshot_of_root(&set.root)? else {
+            bail!("the registry does not know the training set {}", set.root.short());
+        };
+        let members = registry.snapshot_members(&snapshot.name)?;
+        learned.extend(members.into_iter().map(|member| member.sha256));
+    }
     let seed = report.run.as_ref().map_or(0, |run| run.seed);
-    let held = match single {
-        true => held_out(members.len(), number("validation_split"), seed),
-        false => Default::default(),
-    };
-    for (place, (sha256, image)) in members.into_iter().enumerate() {
+    let held = held_out(learned.into_iter(), number("validation_split"), seed);
+    let members: BTreeMap<Sha256Digest, _> = report.images.iter().map(|image| (image.sha256, image)).collect();
+    for (sha256, image) in members {
         let Some(path) = there(&image.paths) else { continue };
         let subject = Subject {
             sha256,
             path,
             caption: image.caption.clone().unwrap_or_default(),
             artist: image.artist.clone(),
-            group: if held.contains(&place) {
+            group: if held.contains(&sha256) {
                 Group::HeldOut
             } else {
                 Group::Trained
@@ -159,7 +165,7 @@ fn subjects(
     }
     if held.len() as f64 != number("images_held_out") {
         bail!(
-            "the run held {} pictures out; which ones is known of a run on one set alone, where the settings say {}",
+            "the run held {} pictures out, and by its settings it would be {}: other pictures were in its sets then",
             number("images_held_out"),
             held.len()
         );
