@@ -14,8 +14,18 @@ use crate::registry::{ImageRecord, Registry};
 /// Follows a registered image to every snapshot, adapter and picture downstream of it.
 ///
 /// # Errors
-/// If the registry does not know the image or cannot be read.
+/// If the registry does not know the image or cannot be read. A registry that is damaged is a finding.
 pub fn audit_image(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) -> Result<Report, AuditError> {
+    match follow(sha256, registry, at) {
+        Err(error) => match error.damage() {
+            Some(damage) => Ok(Report::empty().with_broken_registry(damage)),
+            None => Err(error),
+        },
+        report => report,
+    }
+}
+
+fn follow(sha256: &Sha256Digest, registry: &Registry, at: Timestamp) -> Result<Report, AuditError> {
     let mut report = Report::empty();
     trust::registry(registry, at, &mut report)?;
     let image = registry.image(sha256)?;

@@ -44,6 +44,9 @@ pub use superseded::SupersededLine;
 pub use thumbnails::{Thumb, Thumbnails};
 pub use timeline::{LogLine, Moment, MomentKind};
 
+use crate::registry::RegistryError;
+use crate::snapshot::SnapshotError;
+
 /// Why an audit could not run at all. What it finds wrong is a finding, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -59,4 +62,16 @@ pub enum AuditError {
     /// A manifest of shards could not be read.
     #[error(transparent)]
     Composition(#[from] crate::receipt::ReceiptError),
+}
+
+impl AuditError {
+    /// What is wrong with the registry itself, where that is why: a finding, not an error.
+    fn damage(&self) -> Option<&RegistryError> {
+        match self {
+            AuditError::Registry(error) | AuditError::Snapshot(SnapshotError::Registry(error)) => {
+                matches!(error, RegistryError::Damaged { .. } | RegistryError::Sqlite(_)).then_some(error)
+            }
+            _ => None,
+        }
+    }
 }

@@ -27,13 +27,23 @@ struct Case<'a> {
 /// registry recorded this very file, or a key that it trusts signed it; what rests on less is a finding.
 ///
 /// # Errors
-/// If the registry cannot be read. What is wrong with the picture is a finding.
+/// If the registry cannot be read. What is wrong with the picture, and a registry that is damaged, are findings.
 pub fn audit_picture(
     path: &Path,
     bytes: &[u8],
     registry: Option<&Registry>,
     at: Timestamp,
 ) -> Result<Report, AuditError> {
+    match follow(path, bytes, registry, at) {
+        Err(error) => match error.damage() {
+            Some(damage) => Ok(follow(path, bytes, None, at)?.with_broken_registry(damage)),
+            None => Err(error),
+        },
+        report => report,
+    }
+}
+
+fn follow(path: &Path, bytes: &[u8], registry: Option<&Registry>, at: Timestamp) -> Result<Report, AuditError> {
     let sha256 = Sha256Digest::of_bytes(bytes);
     let image = label::decoded(bytes);
     let mut case = Case {

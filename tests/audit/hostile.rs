@@ -1,7 +1,7 @@
 //! Bad input: a log that was tampered with, files cut off, a registry from elsewhere, a clock that went back. Each is a
 //! finding, never an error and never clean.
 
-use assent::audit::{Code, Report, Severity, Verdict, audit_adapter};
+use assent::audit::{Code, Report, Severity, Verdict, audit_adapter, audit_image, audit_picture};
 use assent::digest::Sha256Digest;
 use assent::keys::SecretKey;
 use assent::log::Checkpoint;
@@ -164,4 +164,40 @@ fn an_event_dated_before_the_one_it_follows_is_found() {
     assert_ne!(report.verdict, Verdict::Clean);
     let found = report.findings.iter().find(|f| f.code == Code::ClockBack);
     assert_eq!(found.unwrap().subject, "ledger:2", "{:?}", report.findings);
+}
+
+#[test]
+fn values_that_do_not_parse_are_findings_whatever_is_audited() {
+    for sql in [
+        "DROP TRIGGER snapshots_no_update; UPDATE snapshots SET created_at = 'yesterday'",
+        "DROP TRIGGER snapshots_no_update; UPDATE snapshots SET purpose = 'any'",
+        "DROP TRIGGER snapshots_no_update; UPDATE snapshots SET policy = 'x = ['",
+        "DROP TRIGGER snapshot_members_no_update; UPDATE snapshot_members SET consent = '{'",
+        "DROP TRIGGER consent_events_no_update; UPDATE consent_events SET at = '2026-13-01T00:00:00Z'",
+        "DROP TRIGGER consent_events_no_update; UPDATE consent_events SET purposes = 'all'",
+        "UPDATE runs SET record = '{}'",
+        "UPDATE runs SET finished_at = ''",
+        "UPDATE adapters SET created_at = 'x'",
+        "UPDATE pictures SET created_at = 'x'",
+        "DROP TABLE pictures",
+        "DROP TABLE snapshot_exclusions",
+        "DROP TABLE log_heads",
+    ] {
+        let world = World::new();
+        world.tamper(sql);
+        let registry = world.registry();
+        let adapter = audit_adapter(&world.adapter, Some(&registry), time(9)).unwrap();
+        assert_eq!(adapter.verdict, Verdict::Invalid, "{sql}: {:?}", adapter.findings);
+        let image = audit_image(&world.images[0], &registry, time(9)).unwrap();
+        let path = world.folder.path().join("picture.png");
+        let picture = audit_picture(&path, b"picture", Some(&registry), time(9)).unwrap();
+        assert_ne!(picture.verdict, Verdict::Clean, "{sql}");
+        // What an image does not depend on is left to the audit of what does.
+        let of_run = sql.contains("runs") || sql.contains("pictures");
+        assert!(
+            of_run || image.verdict == Verdict::Invalid,
+            "{sql}: {:?}",
+            image.findings
+        );
+    }
 }
