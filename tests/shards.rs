@@ -205,6 +205,8 @@ fn only_the_shard_that_holds_a_picture_is_trained_again() {
         })
         .collect();
     assert_eq!(gone, [(1, 0), (2, 2)], "{plan}");
+    let digest = assent::digest::Sha256Digest::of_bytes(&whole.bytes("out", "shards.json")).to_string();
+    assert_eq!(json(&whole, &["retrain", &digest[..12], "--dry-run"], 0), plan);
     assert!(!whole.at("out-2").exists());
 
     whole.ok(&["retrain", "out", "-q"]);

@@ -91,13 +91,13 @@ fn successors(
             (Some(ours), Some(theirs)) => format!(", without {} of its pictures", ours.difference(theirs).count()),
             _ => String::new(),
         };
-        let name = by.path.file_name().unwrap_or_default().to_string_lossy();
         let mut finding = Finding::new(
             Code::AdapterSuperseded,
             &opened.subject,
             format!(
-                "its run was made again{without}: the adapter `{name}` ({}) takes its place",
-                by.sha256
+                "its run was made again{without}: the adapter {} (`{}`) takes its place",
+                by.sha256,
+                by.path.display()
             ),
         );
         if withdrawn {

@@ -94,17 +94,15 @@ struct Set {
 
 /// Trains again, unless nothing changes; findings where the run names an artist who opted out.
 pub fn run(context: &Context, args: Args) -> Result<Exit> {
-    if let Some(manifest) = Composition::at(&args.adapter) {
-        return shards::run(context, &args, &manifest);
+    let mut registry = context.open_registry()?;
+    if let Some(manifest) = manifest(&registry, &args.adapter)? {
+        return shards::run(context, registry, &args, &manifest);
     }
     if args.drop {
-        return Err(anyhow!(
-            "--drop needs an adapter in shards, got `{}`",
-            args.adapter.display()
-        ))
-        .hint("name the folder that holds its shards.json, or leave --drop out");
+        let named = args.adapter.display();
+        return Err(anyhow!("--drop needs an adapter in shards, got `{named}`"))
+            .hint("name the folder that holds its shards.json, or leave --drop out");
     }
-    let mut registry = context.open_registry()?;
     let recorded = recorded::find(&registry, &args.adapter)?;
     let without = named(context, &registry, &args.without)?;
     let sets = sets(context, &registry, &recorded, &without)?;
@@ -145,6 +143,17 @@ pub fn run(context: &Context, args: Args) -> Result<Exit> {
         pledge::signed(context, key.as_ref());
     }
     Ok(Exit::Done)
+}
+
+/// The manifest of shards that is meant by a path, or by the beginning of a digest that the registry knows.
+fn manifest(registry: &Registry, named: &Path) -> Result<Option<PathBuf>> {
+    if named.exists() {
+        return Ok(Composition::at(named));
+    }
+    let wanted = named.to_string_lossy().to_lowercase();
+    let is_meant = |digest: &Sha256Digest| wanted.len() >= 8 && digest.to_string().starts_with(&wanted);
+    let mut rows = registry.compositions()?.into_iter();
+    Ok(rows.find(|row| is_meant(&row.sha256)).map(|row| row.path))
 }
 
 /// A run that is to be made again.

@@ -41,8 +41,7 @@ impl Old {
 }
 
 /// Writes the composition anew into a folder of its own; shards that lose nothing come along as they are.
-pub(super) fn run(context: &Context, args: &Args, manifest: &Path) -> Result<Exit> {
-    let mut registry = context.open_registry()?;
+pub(super) fn run(context: &Context, mut registry: Registry, args: &Args, manifest: &Path) -> Result<Exit> {
     let (old, digest) = Composition::read(manifest)?;
     let folder = manifest.parent().unwrap_or(Path::new("."));
     let without = named(context, &registry, &args.without)?;
@@ -91,7 +90,7 @@ pub(super) fn run(context: &Context, args: &Args, manifest: &Path) -> Result<Exi
     let key = args.key.read(context)?;
     let mut new = old.clone();
     new.adapters.clear();
-    let mut forgotten = Vec::new();
+    let (mut forgotten, mut trained_again) = (Vec::new(), false);
     for old in shards {
         let (number, target) = (old.shard.shard, shard_folder(&out, old.shard.shard));
         if !old.changes() {
@@ -101,7 +100,13 @@ pub(super) fn run(context: &Context, args: &Args, manifest: &Path) -> Result<Exi
         }
         forgotten.push(old.shard.folder(folder).display().to_string());
         if args.drop || old.is_empty() {
-            context.message(format_args!("shard {number} of {}: dropped", new.shards));
+            let trained = old.sets.iter().filter(|set| set.role.is_some());
+            let innocent: usize = trained.map(|set| set.remains.stay()).sum();
+            let with = match innocent {
+                0 => String::new(),
+                some => format!(", and with it {some} pictures that may still be used"),
+            };
+            context.message(format_args!("shard {number} of {}: dropped{with}", new.shards));
             continue;
         }
         context.message(format_args!("shard {number} of {}: trained again", new.shards));
@@ -125,6 +130,7 @@ pub(super) fn run(context: &Context, args: &Args, manifest: &Path) -> Result<Exi
                 }
             }
         };
+        trained_again = true;
         new.adapters.push(entry(number, &record, old.shard.weight));
     }
     write(context, &mut registry, &out, &new, Some(digest))?;
@@ -136,7 +142,9 @@ pub(super) fn run(context: &Context, args: &Args, manifest: &Path) -> Result<Exi
             .collect::<Vec<_>>()
             .join(", ")
     ));
-    pledge::signed(context, key.as_ref());
+    if trained_again {
+        pledge::signed(context, key.as_ref());
+    }
     Ok(Exit::Done)
 }
 
