@@ -51,6 +51,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::kernels::memory;
+
 pub use context::{Context, Style};
 pub use error::{HintExt, Hinted};
 pub use table::Table;
@@ -193,6 +195,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Hands over to the command.
 fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    // Before there is any other thread.
+    if matches!(
+        command,
+        Command::Demo(_) | Command::Retrain(_) | Command::Train(_) | Command::TrainBase(_)
+    ) {
+        memory::share();
+    }
     match command {
         Command::Adapter(args) => adapter::run(context, args),
         Command::Affected(args) => affected::run(context, args),

@@ -61,9 +61,8 @@ pub(super) fn lines(context: &Context, plan: &Forecast, err: bool) -> Vec<String
     all.push(line(
         "memory",
         format!(
-            "about {}, with the allocator's holes up to {}{} (base {}, adapter and optimizer {}, data {}, work {})",
+            "about {}{} (base {}, adapter and optimizer {}, data {}, work {})",
             size(memory.total),
-            size(memory.most),
             there(plan.memory_available),
             size(memory.base),
             size(memory.adapter),

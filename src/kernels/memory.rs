@@ -38,3 +38,18 @@ fn ask<T>(values: &[T]) {
 
 #[cfg(not(target_os = "linux"))]
 fn ask<T>(_values: &[T]) {}
+
+/// Lets all threads take memory from one place, from now on; for threads that took some before, nothing changes.
+///
+/// glibc gives each thread a place of its own and keeps there what is freed for that thread alone. A micro-batch runs now
+/// on one thread and now on another, and each of them would keep as much as a micro-batch takes. Tensors are few and
+/// large, so that threads seldom wait for each other.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn share() {
+    // SAFETY: a setting of the allocator, which it takes at any time and under its own lock.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Other allocators divide memory as they see fit.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn share() {}
