@@ -18,12 +18,67 @@ const MOST: usize = 64;
 /// Claims of one picture.
 const MOST_CLAIMS: usize = 256;
 
+/// Words of firms, groups and places, which are one artist whatever else their names hold.
+const GROUP: &[&str] = &[
+    "associates",
+    "authors",
+    "bros",
+    "brothers",
+    "co",
+    "collective",
+    "company",
+    "contributors",
+    "daughters",
+    "design",
+    "gallery",
+    "gmbh",
+    "inc",
+    "llc",
+    "ltd",
+    "museum",
+    "others",
+    "partners",
+    "press",
+    "sons",
+    "studio",
+    "studios",
+    "team",
+    "the",
+    "university",
+];
+
+/// The people that a credit names: `Ann Other and Joe Anybody` are two. Only names of at least two words are told apart, so
+/// that a firm such as `Smith and Wesson` stays one.
+fn people(credit: &str) -> Vec<&str> {
+    let parts: Vec<&str> = credit
+        .split(" and ")
+        .flat_map(|part| part.split(" & "))
+        .flat_map(|part| part.split("; "))
+        .map(str::trim)
+        .collect();
+    let person = |part: &&str| {
+        let words: Vec<&str> = part.split(' ').collect();
+        let group = |word: &str| {
+            let plain = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+            GROUP.contains(&plain.as_str()) || word.contains([',', '(', '/', '@']) || word.contains(char::is_numeric)
+        };
+        (2..=4).contains(&words.len()) && !words.iter().any(|word| group(word))
+    };
+    match parts.len() > 1 && parts.iter().all(|part| person(&part)) {
+        true => parts,
+        false => vec![credit],
+    }
+}
+
 impl Metadata {
+    /// Adds who made it. A credit to two people is two artists, so that what either says reaches the picture.
     pub(super) fn add_artist(&mut self, name: &str) {
         let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         let name = shortened(&name.replace(|c: char| c.is_control(), ""));
-        if !name.is_empty() && self.artists.len() < MOST && !self.artists.contains(&name) {
-            self.artists.push(name);
+        for name in people(&name) {
+            if !name.is_empty() && self.artists.len() < MOST && !self.artists.iter().any(|known| known == name) {
+                self.artists.push(name.to_owned());
+            }
         }
     }
 
@@ -189,4 +244,30 @@ pub(super) fn add_text(keyword: &str, text: &str, found: &mut Metadata) {
         _ => {}
     }
     found.ai_generated |= generated::by_text(keyword, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::people;
+
+    #[test]
+    fn a_credit_to_two_people_names_both() {
+        for (credit, expected) in [
+            ("Ann Other and Joe Anybody", &["Ann Other", "Joe Anybody"][..]),
+            ("Ann Other & J. R. Doe", &["Ann Other", "J. R. Doe"]),
+            (
+                "Ann Other; Joe Anybody; Ida Example",
+                &["Ann Other", "Joe Anybody", "Ida Example"],
+            ),
+            ("Ann Other", &["Ann Other"]),
+            ("Smith and Wesson", &["Smith and Wesson"]),
+            ("Ann Other and others", &["Ann Other and others"]),
+            ("Doe, Jane & Co.", &["Doe, Jane & Co."]),
+            ("The Quick and The Dead", &["The Quick and The Dead"]),
+            ("Ferdinand Anderson", &["Ferdinand Anderson"]),
+            ("", &[""]),
+        ] {
+            assert_eq!(people(credit), expected, "{credit}");
+        }
+    }
 }
