@@ -2,7 +2,7 @@
 """A LoRA training step of the U-Net: assent against PyTorch + diffusers + PEFT, in one run, as a ratio.
 
     python scripts/bench/train_step.py [--unet FOLDER | --channels 320,640,1280,1280] [--size 64] [--batch 1]
-        [--rank 8] [--threads 2] [--steps 5] [--checkpointing] [--weights int8]
+        [--rank 8] [--threads 2] [--steps 5] [--accumulate 1] [--checkpointing] [--weights int8]
 
 Both sides read the same weights and inputs, adapt the same modules (attention, feed-forward, proj_in, proj_out), and
 do the same: forward, backward, clip to norm 1, AdamW, all in float32 on the CPU. Each runs in a process of its own, which
@@ -93,9 +93,10 @@ def torch_side(args):
     seconds, losses = [], []
     for _ in range(args.steps + 1):
         start = time.perf_counter()
-        out = unet(given["sample"], given["timesteps"], given["encoder_hidden_states"]).sample
-        loss = torch.nn.functional.mse_loss(out, given["noise"])
-        loss.backward()
+        for _ in range(args.accumulate):
+            out = unet(given["sample"], given["timesteps"], given["encoder_hidden_states"]).sample
+            loss = torch.nn.functional.mse_loss(out, given["noise"])
+            (loss / args.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -123,6 +124,7 @@ def main():
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step, one after the other")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing on both sides")
     parser.add_argument("--weights", choices=("f32", "f16", "int8"), default="f32", help="how assent keeps the weights")
     parser.add_argument("--inputs", help=argparse.SUPPRESS)
@@ -139,7 +141,7 @@ def main():
         make_inputs(inputs, unet, args.batch, args.size)
         numbers = {"--rank": args.rank, "--steps": args.steps, "--threads": args.threads}
         common = ["--unet", str(unet), "--inputs", str(inputs)]
-        numbers["--weights"] = args.weights
+        numbers |= {"--weights": args.weights, "--accumulate": args.accumulate}
         common += [text for pair in numbers.items() for text in map(str, pair)]
         extra = ["--checkpointing"] if args.checkpointing else []
         theirs = measure([sys.executable, __file__, *common, *extra], args.threads)
@@ -152,7 +154,7 @@ def main():
         sys.exit(f"the first losses differ: {ours['losses'][0]} and {theirs['losses'][0]}")
     mib = 1 << 20
     print(f"assent holds the U-Net in {args.weights}: {ours['held'] / mib:.0f} MiB")
-    print(f"batch {args.batch}, latents {args.size}x{args.size}, rank {args.rank}, {ours['modules']} modules, {args.threads} threads")
+    print(f"batch {args.batch} times {args.accumulate}, latents {args.size}x{args.size}, rank {args.rank}, {ours['modules']} modules, {args.threads} threads")
     print(f"{'':22}{'seconds a step':>16}{'peak MiB':>12}{'first loss':>14}")
     for name, side in (("PyTorch + PEFT", theirs), ("assent", ours)):
         print(f"{name:22}{side['step']:16.3f}{side['peak'] / mib:12.0f}{side['losses'][0]:14.6f}")

@@ -1,19 +1,21 @@
 //! assent's side of `scripts/bench/train_step.py`: LoRA training steps on a U-Net and inputs from files.
 //!
-//! `bench_train_step --unet FOLDER --inputs FILE --rank R --steps N --threads T --weights f32|f16|int8`: one line of JSON
-//! with the seconds and the loss of each step, and the bytes that the U-Net's weights take.
+//! `bench_train_step --unet FOLDER --inputs FILE --rank R --steps N --accumulate M --threads T --weights f32|f16|int8`: one
+//! line of JSON with the seconds and the loss of each step, and the bytes that the U-Net's weights take. The micro-batches
+//! of a step run one after the other, as `train` does with a U-Net of real size.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use assent::kernels::memory;
 use assent::lora::{self, Recipe};
 use assent::model::params::{for_each, to_vec};
 use assent::model::recompute::Tape;
 use assent::model::unet::UNet;
 use assent::model::weights::Precision;
-use assent::train::optimizer::{AdamWConfig, Method, Optimizer, clip};
+use assent::train::optimizer::{AdamWConfig, Gradients, Method, Optimizer, accumulate, clip};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 
@@ -27,6 +29,9 @@ fn main() -> Result<()> {
         .collect();
     let of = |name: &str| given.get(name).copied().with_context(|| format!("expected `{name}`"));
     let (rank, steps): (usize, usize) = (of("--rank")?.parse()?, of("--steps")?.parse()?);
+    let micro_batches: usize = of("--accumulate")?.parse()?;
+    // As `train` does.
+    memory::share();
     rayon::ThreadPoolBuilder::new()
         .num_threads(of("--threads")?.parse()?)
         .build_global()?;
@@ -67,16 +72,21 @@ fn main() -> Result<()> {
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..=steps {
         let start = Instant::now();
-        let mut tape = Tape::new(given.contains_key("--checkpointing"));
-        let prediction = unet.forward_on(&mut tape, sample.clone(), &timesteps, &context, None);
-        let loss = (prediction - noise.clone()).square().mean();
-        let mut found = tape.backward(&loss);
-        let mut gradients = BTreeMap::new();
-        lora::for_each(&mut unet, &mut |name, param| {
-            if let Some(gradient) = param.gradient(&mut found) {
-                gradients.insert(name.to_owned(), gradient);
-            }
-        });
+        let (mut gradients, mut mean) = (Gradients::new(), 0.0);
+        for _ in 0..micro_batches {
+            let mut tape = Tape::new(given.contains_key("--checkpointing"));
+            let prediction = unet.forward_on(&mut tape, sample.clone(), &timesteps, &context, None);
+            let loss = (prediction - noise.clone()).square().mean();
+            let mut found = tape.backward(&loss);
+            let mut one = Gradients::new();
+            lora::for_each(&mut unet, &mut |name, param| {
+                if let Some(gradient) = param.gradient(&mut found) {
+                    one.insert(name.to_owned(), gradient);
+                }
+            });
+            accumulate(&mut gradients, one, 1.0 / micro_batches as f32);
+            mean += to_vec(loss)[0] / micro_batches as f32;
+        }
         clip(&mut gradients, 1.0);
         adam.update(&gradients, 1e-4);
         lora::for_each(&mut unet, &mut |name, mut param| {
@@ -84,7 +94,7 @@ fn main() -> Result<()> {
                 param.set(slot.value.clone(), true);
             }
         });
-        losses.extend(to_vec(loss));
+        losses.push(mean);
         seconds.push(start.elapsed().as_secs_f64());
     }
     println!(

@@ -9,7 +9,7 @@ mod conv;
 mod flex;
 mod linear;
 mod matrix;
-pub(crate) mod memory;
+pub mod memory;
 mod norm;
 mod products;
 pub mod reference;

@@ -201,7 +201,7 @@ pub fn train_adapter(run: &AdapterRun<'_>, stage: &mut Stage<'_>) -> Result<Trai
             .settings
             .insert("masks".to_owned(), masks::digest(masks).to_string());
     }
-    let plan = plan(c, inputs.identity()?)?;
+    let plan = plan(c, inputs.identity()?, forecast.side_by_side)?;
     let claims = |steps| -> Result<Claims, TrainError> {
         let supersedes = run.supersedes;
         Ok(Claims {
@@ -357,13 +357,14 @@ fn prior(c: &AdapterConfig, of: &[usize]) -> Vec<f32> {
     of.iter().map(weight).collect()
 }
 
-fn plan(c: &AdapterConfig, run: Sha256Digest) -> Result<Plan, TrainError> {
+fn plan(c: &AdapterConfig, run: Sha256Digest, side_by_side: u64) -> Result<Plan, TrainError> {
     Ok(Plan {
         name: NAME.to_owned(),
         metrics: METRICS.to_owned(),
         identity: run.to_string(),
         course: c.optimisation.course(),
         gradient_accumulation_steps: c.optimisation.gradient_accumulation_steps,
+        side_by_side: usize::try_from(side_by_side).unwrap_or(1),
         gradient_checkpointing: c.optimisation.gradient_checkpointing,
         max_grad_norm: c.optimisation.max_grad_norm,
         scale_weight_norms: c.optimisation.scale_weight_norms,

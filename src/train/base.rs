@@ -168,6 +168,7 @@ fn plan(run: &BaseRun<'_>, name: &str, part: &Part) -> Result<Plan, TrainError> 
             peak: part.learning_rate,
         },
         gradient_accumulation_steps: part.gradient_accumulation_steps,
+        side_by_side: rayon::current_num_threads(),
         gradient_checkpointing: false,
         max_grad_norm: part.max_grad_norm,
         scale_weight_norms: None,

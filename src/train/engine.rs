@@ -84,6 +84,8 @@ pub struct Plan {
     pub course: Course,
     /// Micro-batches summed for an update.
     pub gradient_accumulation_steps: u64,
+    /// Most of them at a time; the gradients do not depend on it.
+    pub side_by_side: usize,
     /// Whether blocks are computed again in the backward pass.
     pub gradient_checkpointing: bool,
     /// Largest norm of the gradient; 0 for any.
@@ -121,8 +123,8 @@ pub struct Finish {
 /// averaged weights where an average is made, those of the best validation where a run may end early. The optimizer that
 /// is given back holds the last ones too.
 ///
-/// The micro-batches of an update run side by side, each on a copy of the model with its own thread: that keeps all cores
-/// busy where the tensors are too small to be divided. Their gradients are summed in the order of their numbers, so that
+/// Micro-batches of an update run side by side, each on a copy of the model with its own share of the threads: that keeps
+/// all cores busy where the tensors are too small to be divided. Their gradients are summed in the order of their numbers, so that
 /// the weights do not depend on how many cores there are.
 ///
 /// # Errors
@@ -288,7 +290,8 @@ impl<O: Objective + Clone + Send> Replicas<O> {
     fn new(objective: &O, plan: &Plan) -> Result<Self, TrainError> {
         let micro_batches = plan.gradient_accumulation_steps.max(1);
         let threads = rayon::current_num_threads();
-        let n = threads.min(usize::try_from(micro_batches).unwrap_or(usize::MAX));
+        let most = usize::try_from(micro_batches).unwrap_or(usize::MAX);
+        let n = threads.min(most).min(plan.side_by_side).max(1);
         let pool = || {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads / n);
             builder

@@ -95,6 +95,8 @@ pub struct Forecast {
     pub epoch: u64,
     /// Epochs in all.
     pub epochs: f64,
+    /// Micro-batches of an update that run at a time.
+    pub side_by_side: u64,
     /// Bytes of memory at the peak, by [`memory`].
     pub memory: Memory,
     /// Bytes of memory there were before the base was loaded; none on a GPU.
@@ -173,9 +175,6 @@ impl Forecast {
         drop(optimizer);
         let o = &c.optimisation;
         let averages = u64::from(o.ema_decay.is_some()) + u64::from(o.early_stopping_patience.is_some());
-        let replicas = (rayon::current_num_threads() as u64).min(o.gradient_accumulation_steps);
-        // On the host: the weights, those before the update, the sum of the gradients. On each replica: weights, gradients.
-        let adapter = state + 4 * values * (3 + averages + 2 * replicas);
         let batch = c.data.train_batch_size as u64;
         let unet = Unet::new(
             pipeline.unet.config(),
@@ -190,6 +189,11 @@ impl Forecast {
             let texts = std::iter::once(pipeline.text.config()).chain(second);
             update += texts.map(|text| memory::text(text, batch, recomputes)).sum::<u64>();
         }
+        let threads = rayon::current_num_threads() as u64;
+        let replicas = memory::side_by_side(update, o.gradient_accumulation_steps, threads);
+        self.side_by_side = replicas;
+        // On the host: the weights, those before the update, the sum of the gradients. On each replica: weights, gradients.
+        let adapter = state + 4 * values * (3 + averages + 2 * replicas);
         let measured = self.pictures.held_out > 0 || self.pictures.others > 0;
         let samples = match c.run.sample_every_n_steps {
             0 => 0,

@@ -16,6 +16,8 @@ use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 const F32: u64 = 4;
 /// The program itself, its threads' stacks and buffers.
 const PROGRAM: u64 = 32 << 20;
+/// Most bytes that micro-batches side by side may take for their work.
+const SIDE_BY_SIDE: u64 = 1 << 30;
 /// Questions that are measured at a time in a validation.
 pub const VALIDATION_BATCH: u64 = 32;
 
@@ -32,6 +34,15 @@ pub struct Memory {
     pub work: u64,
     /// All of it, with the program.
     pub total: u64,
+}
+
+/// How many micro-batches of an update run side by side, each with its share of the threads, when one takes so many bytes
+/// for its work. That keeps all cores busy where tensors are too small to be divided; where they are large, more at a time
+/// would only take more memory.
+#[must_use]
+pub fn side_by_side(work: u64, micro_batches: u64, threads: u64) -> u64 {
+    let room = SIDE_BY_SIDE.checked_div(work).unwrap_or(u64::MAX);
+    threads.min(micro_batches).min(room).max(1)
 }
 
 impl Memory {
@@ -195,6 +206,21 @@ mod tests {
 
     fn config(text: &str) -> UNetConfig {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn large_micro_batches_run_one_after_the_other() {
+        for (mib, micro_batches, threads, expected) in [
+            (70, 2, 2, 2),
+            (70, 2, 16, 2),
+            (70, 64, 16, 14),
+            (600, 4, 2, 1),
+            (1500, 4, 2, 1),
+            (0, 4, 2, 2),
+            (70, 0, 2, 1),
+        ] {
+            assert_eq!(side_by_side(mib << 20, micro_batches, threads), expected, "{mib} MiB");
+        }
     }
 
     /// The peaks in `scripts/bench/README.md`, that of Stable Diffusion of its U-Net alone.
