@@ -162,7 +162,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{MIGRATIONS, NewAdapter, Role, TrainedOn};
+    use crate::registry::{APPLICATION_ID, MIGRATIONS, NewAdapter, Role, TrainedOn};
 
     fn adapter(byte: u8) -> NewAdapter {
         NewAdapter {
@@ -198,19 +198,23 @@ mod tests {
     #[test]
     fn what_was_there_before_there_was_a_log_begins_it() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("assent.db");
-        let mut registry = Registry::open(&path).unwrap();
+        let [path, today] = ["assent.db", "today.db"].map(|name| folder.path().join(name));
+        let mut registry = Registry::open(&today).unwrap();
         registry
             .add_adapter(&adapter(1), "2026-01-01T00:00:00Z".parse().unwrap())
             .unwrap();
-        let before = MIGRATIONS.iter().position(|step| step.contains("log_entries")).unwrap();
-        registry
-            .connection
-            .execute_batch(&format!(
-                "DROP TABLE log_entries; DROP TABLE log_heads; PRAGMA user_version = {before};"
-            ))
-            .unwrap();
         drop(registry);
+        let before = MIGRATIONS.iter().position(|step| step.contains("log_entries")).unwrap();
+        let old = rusqlite::Connection::open(&path).unwrap();
+        MIGRATIONS[..before]
+            .iter()
+            .for_each(|step| old.execute_batch(step).unwrap());
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", before as i64).unwrap();
+        old.execute("ATTACH ?1 AS today", [today.to_str().unwrap()]).unwrap();
+        old.execute("INSERT INTO adapters SELECT * FROM today.adapters", [])
+            .unwrap();
+        drop(old);
         let registry = Registry::open(&path).unwrap();
         let report = registry.verify_log().unwrap();
         assert_eq!((report.size, report.problems), (1, Vec::new()));
