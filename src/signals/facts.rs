@@ -64,7 +64,7 @@ fn people(credit: &str) -> Vec<&str> {
         };
         (2..=4).contains(&words.len()) && !words.iter().any(|word| group(word))
     };
-    match parts.len() > 1 && parts.iter().all(|part| person(&part)) {
+    match parts.len() > 1 && parts.iter().all(person) {
         true => parts,
         false => vec![credit],
     }
