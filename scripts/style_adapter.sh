@@ -47,4 +47,4 @@ cp configs/style.toml "$work/style.toml"
 "${own[@]}" generate --base "$work/model" --adapter "$work/run/adapter.safetensors" --sheet "$work/sheet.png" \
     --steps 30 --cfg 4 --seed 7 --prompt "card, recreation, games, cards, white" --prompt "smiley, people, smilies" \
     --prompt "arrow, shapes, arrows" --prompt "clock, signs and symbols" --prompt "book, education"
-"${own[@]}" audit "$work/run/adapter.safetensors" --base "$work/model"
+"${own[@]}" audit "$work/run/adapter.safetensors"
