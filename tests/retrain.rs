@@ -15,6 +15,7 @@ mod studio;
 mod works;
 
 use studio::Studio;
+use works::{json, record, told};
 
 const SETTINGS: &str = "output_name = \"rings\"\npretrained_model_name_or_path = \"base\"\nresolution = 32\n\
                         network_dim = 2\nnetwork_alpha = 2\nlearning_rate = 1e-3\nmax_train_steps = 2\n\
@@ -29,26 +30,6 @@ fn studio() -> Studio {
     works::freeze(&studio, "cys", &["Cy Example"]);
     works::freeze(&studio, "dees", &["Dee Example"]);
     studio
-}
-
-fn json(studio: &Studio, arguments: &[&str], code: i32) -> Value {
-    let output = studio.run(&[&["--json", "-q"], arguments].concat());
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-    let said = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(said.lines().last().unwrap()).unwrap()
-}
-
-fn told(studio: &Studio, arguments: &[&str], code: i32) -> String {
-    let output = studio.run(arguments);
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8(told).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-    told
-}
-
-fn record(studio: &Studio, run: &str) -> RunRecord {
-    RunRecord::parse(&String::from_utf8(studio.bytes(run, "run.json")).unwrap()).unwrap()
 }
 
 fn receipt(studio: &Studio, run: &str) -> Receipt {

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use assent::receipt::{Composition, RunRecord};
+use assent::receipt::Composition;
 use assent::snapshot::shard_of;
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ mod studio;
 mod works;
 
 use studio::Studio;
+use works::{json, record, told};
 
 const CONFIG: &str = "output_name = \"works\"\npretrained_model_name_or_path = \"base\"\nsnapshot = \"works\"\n\
                       resolution = 32\nnetwork_dim = 2\nnetwork_alpha = 2\nlearning_rate = 1e-2\nmax_train_steps = 2\n\
@@ -31,27 +32,8 @@ fn studio(artists: &[&str], refuses: Option<&str>, shards: u32) -> Studio {
     studio
 }
 
-fn json(studio: &Studio, arguments: &[&str], code: i32) -> Value {
-    let output = studio.run(&[&["--json", "-q"], arguments].concat());
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-    let said = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(said.lines().last().unwrap()).unwrap()
-}
-
-fn told(studio: &Studio, arguments: &[&str], code: i32) -> String {
-    let output = studio.run(arguments);
-    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-    told
-}
-
 fn manifest(studio: &Studio, folder: &str) -> Composition {
     Composition::read(&studio.at(folder).join("shards.json")).unwrap().0
-}
-
-fn record(studio: &Studio, run: &str) -> RunRecord {
-    RunRecord::parse(&String::from_utf8(studio.bytes(run, "run.json")).unwrap()).unwrap()
 }
 
 fn draw(studio: &Studio, adapter: &str, picture: &str) -> Vec<u8> {

@@ -157,7 +157,7 @@ fn back(
             return Ok(());
         };
         let record = match row.run {
-            Some(run) => registry.runs()?.into_iter().find(|one| one.run.sha256 == run),
+            Some(run) => registry.run(&run)?,
             None => None,
         };
         let record = record.and_then(|run| RunRecord::parse(&run.run.record).ok());

@@ -201,7 +201,7 @@ fn run(registry: &Registry, row: &AdapterRow, report: &mut Report) -> Result<Opt
             .push("the run: the registry holds no record of it".into());
         return Ok(None);
     };
-    let Some(run) = registry.runs()?.into_iter().find(|run| run.run.sha256 == wanted) else {
+    let Some(run) = registry.run(&wanted)? else {
         return Ok(None);
     };
     let subject = format!("run:{wanted}");

@@ -244,7 +244,7 @@ fn record(
     let fits = |record: &RunRecord| record.run == sealed.receipt.claims.run;
     if let Some(registry) = registry
         && let Some(run) = registry.adapter(sha256)?.and_then(|row| row.run)
-        && let Some(row) = registry.runs()?.into_iter().find(|row| row.run.sha256 == run)
+        && let Some(row) = registry.run(&run)?
     {
         return Ok(Some(RunRecord::parse(&row.run.record)?).filter(fits));
     }

@@ -154,10 +154,19 @@ impl Registry {
 
     /// All runs, in the order in which they were recorded.
     pub fn runs(&self) -> Result<Vec<RunRow>> {
-        let mut query = self
-            .connection
-            .prepare("SELECT sha256, record, path, finished_at FROM runs ORDER BY id")?;
-        let rows = query.query_map([], |row| {
+        self.run_rows(None)
+    }
+
+    /// The first record of the run with this digest.
+    pub fn run(&self, sha256: &Sha256Digest) -> Result<Option<RunRow>> {
+        Ok(self.run_rows(Some(sha256))?.into_iter().next())
+    }
+
+    fn run_rows(&self, sha256: Option<&Sha256Digest>) -> Result<Vec<RunRow>> {
+        let mut query = self.connection.prepare(
+            "SELECT sha256, record, path, finished_at FROM runs WHERE ?1 IS NULL OR sha256 = ?1 ORDER BY id",
+        )?;
+        let rows = query.query_map([sha256], |row| {
             let run = NewRun {
                 sha256: row.get(0)?,
                 trained_on: Vec::new(),

@@ -1,7 +1,10 @@
-//! Pictures that nobody takes for one another, of as many artists as a test asks for.
+//! Pictures that nobody takes for one another, of as many artists as a test asks for, and what the program says of them.
 #![allow(dead_code)]
 
 use std::fs;
+
+use assent::receipt::RunRecord;
+use serde_json::Value;
 
 use super::studio::Studio;
 
@@ -42,4 +45,26 @@ pub fn freeze(studio: &Studio, name: &str, artists: &[&str]) {
     let mut arguments = vec!["snapshot", "create", name, "--policy", POLICY];
     arguments.extend(artists.iter().flat_map(|artist| ["--artist", artist]));
     studio.ok(&arguments);
+}
+
+/// The last line that a command says with `--json`, where it ends with this code.
+pub fn json(studio: &Studio, arguments: &[&str], code: i32) -> Value {
+    let output = studio.run(&[&["--json", "-q"], arguments].concat());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+/// All that a command tells people.
+pub fn told(studio: &Studio, arguments: &[&str], code: i32) -> String {
+    let output = studio.run(arguments);
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+    told
+}
+
+/// The record of a run.
+pub fn record(studio: &Studio, run: &str) -> RunRecord {
+    RunRecord::parse(&String::from_utf8(studio.bytes(run, "run.json")).unwrap()).unwrap()
 }
